@@ -1,0 +1,50 @@
+# Bare `make` prints this usage.
+GO        ?= go
+STATIC     = $(GO) tool -modfile=internal/tools/go.mod staticcheck
+PLATFORMS  = linux/amd64 linux/arm64 darwin/arm64 windows/amd64
+FUZZTIME  ?= 10s
+
+.PHONY: help build test race lint bench fuzz clean
+
+help:
+	@echo "make build   compile the commands into bin/"
+	@echo "make test    run every test: crash simulation, metamorphic tests, lint of the layers"
+	@echo "make race    the same under the race detector and with the invariants tag"
+	@echo "make lint    gofmt, vet, staticcheck, import table, compile for $(PLATFORMS)"
+	@echo "make bench   Go benchmarks of every package"
+	@echo "make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME)) each"
+	@echo "make clean   remove bin/ and the test cache"
+
+build:
+	$(GO) build -o bin/ ./cmd/...
+
+test:
+	$(GO) test ./...
+
+race:
+	$(GO) test -race -short -tags invariants ./...
+
+lint:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(STATIC) ./...
+	$(GO) test ./internal/lint
+	@for p in $(PLATFORMS); do \
+		echo "build $$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./... || exit 1; \
+	done
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz:
+	@$(GO) list ./... | while read -r pkg; do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+clean:
+	rm -rf bin
+	$(GO) clean -testcache

@@ -1,0 +1,72 @@
+package lint
+
+import "strings"
+
+const module = "github.com/blobkv/blobkv"
+
+// rule says what the packages under one folder may import besides the standard library, x/sys and internal/*.
+type rule struct {
+	folder string   // relative to the module root, matches the folder and everything below it
+	allow  []string // module-relative folders ("bdev/*": one level below) or full paths of other modules
+}
+
+// importTable is the table of layers, first match wins, so the more special folder stands first. It binds the files
+// that are not tests; tests may reach for simulators and conformance suites.
+var importTable = []rule{
+	{"cmd", []string{"*"}},
+	{"kv", []string{"vfsadapter", "blobfs", "blobstore", "bdev", "bdev/open", pebble}},
+	{"vfsadapter", []string{"blobfs", pebble + "/vfs"}},
+	{"blobfs", []string{"blobstore"}},
+	{"blobstore", []string{"bdev"}},
+	{"bdev/open", []string{"bdev", "bdev/*"}},
+	{"bdev/bdevtest", []string{"bdev", "github.com/stretchr/testify/require"}},
+	{"bdev/nvmebdev", []string{"bdev", "reactor", "nvme"}},
+	{"bdev/aiobdev", []string{"bdev", "reactor"}},
+	{"bdev", []string{"bdev", "reactor"}},
+	{"nvme", []string{"nvme", "nvme/*"}},
+	{"reactor", []string{"reactor"}},
+	{"internal", nil},
+}
+
+const pebble = "github.com/cockroachdb/pebble/v2"
+
+// ruleFor returns the rule of a folder, nil when the table does not name it.
+func ruleFor(folder string) *rule {
+	for i := range importTable {
+		if r := &importTable[i]; folder == r.folder || strings.HasPrefix(folder, r.folder+"/") {
+			return r
+		}
+	}
+	return nil
+}
+
+// allows says whether the rule lets a package in.
+func (r *rule) allows(path string) bool {
+	if path == "golang.org/x/sys" || strings.HasPrefix(path, "golang.org/x/sys/") || isStandard(path) {
+		return true
+	}
+	local, ours := strings.CutPrefix(path, module+"/")
+	if ours && strings.HasPrefix(local, "internal/") {
+		return true
+	}
+	for _, a := range r.allow {
+		if a == "*" || a == path || (ours && matches(a, local)) {
+			return true
+		}
+	}
+	return false
+}
+
+func matches(pattern, folder string) bool {
+	if parent, ok := strings.CutSuffix(pattern, "/*"); ok {
+		rest, under := strings.CutPrefix(folder, parent+"/")
+		return under && !strings.Contains(rest, "/")
+	}
+	return pattern == folder
+}
+
+// isStandard tells the standard library by its first element, which has no dot.
+func isStandard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".")
+}
