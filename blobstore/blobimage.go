@@ -1,0 +1,512 @@
+package blobstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sort"
+)
+
+// blobState is one blob as its metadata pages describe it: what decodeBlob reads and encode writes. A state that others
+// may see is not changed in place: clone, change the copy, publish it.
+type blobState struct {
+	id       BlobID
+	flags    blobFlags
+	xattrs   xattrList // the users' own, in stored order
+	internal xattrList // SPDK's: SNAP, SNAPTMP, SNAPRM, EXTSNAP
+	extents  []extent  // covering the blob from its first cluster on; neighbours that could be one are one
+
+	// pages holds the metadata pages of the chain, the root first; extentPages those of SPDK's extent table. Both are
+	// where the state was read from or last written to.
+	pages       []pageIndex
+	extentPages []pageIndex
+
+	// refused is why nothing but listing is allowed: an ErrUnsupportedBlob or ErrCorrupt, or nil.
+	refused error
+}
+
+// extent is a run of clusters: consecutive in the blob and, unless start is 0 (not allocated), on the device.
+type extent struct {
+	start clusterIndex
+	count uint32
+}
+
+// allocated reports whether the run has clusters of its own.
+func (e extent) allocated() bool { return e.start != 0 }
+
+// xattr is one extended attribute. Its value is never changed in place.
+type xattr struct {
+	name  string
+	value []byte
+}
+
+// xattrList holds attributes in the order in which they are stored.
+type xattrList []xattr
+
+func (l xattrList) find(name string) int {
+	for i := range l {
+		if l[i].name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// get is the value of an attribute. The caller does not change it.
+func (l xattrList) get(name string) ([]byte, bool) {
+	if i := l.find(name); i >= 0 {
+		return l[i].value, true
+	}
+	return nil, false
+}
+
+// set replaces or appends an attribute. The list owns value afterwards.
+func (l *xattrList) set(name string, value []byte) {
+	if i := l.find(name); i >= 0 {
+		(*l)[i].value = value
+		return
+	}
+	*l = append(*l, xattr{name, value})
+}
+
+// remove deletes an attribute and reports whether it was there.
+func (l *xattrList) remove(name string) bool {
+	i := l.find(name)
+	if i < 0 {
+		return false
+	}
+	*l = append((*l)[:i], (*l)[i+1:]...)
+	return true
+}
+
+// clone is a copy whose entries can be changed; values are shared.
+func (l xattrList) clone() xattrList { return append(xattrList(nil), l...) }
+
+// names in ascending order.
+func (l xattrList) names() []string {
+	names := make([]string, len(l))
+	for i := range l {
+		names[i] = l[i].name
+	}
+	sort.Strings(names)
+	return names
+}
+
+// clone is a copy that shares nothing but xattr values.
+func (s *blobState) clone() *blobState {
+	c := *s
+	c.xattrs = s.xattrs.clone()
+	c.internal = s.internal.clone()
+	c.extents = append([]extent(nil), s.extents...)
+	c.pages = append([]pageIndex(nil), s.pages...)
+	c.extentPages = append([]pageIndex(nil), s.extentPages...)
+	return &c
+}
+
+// clusters is the length of the blob in clusters.
+func (s *blobState) clusters() int64 {
+	var n int64
+	for _, e := range s.extents {
+		n += int64(e.count)
+	}
+	return n
+}
+
+// allocatedClusters is the number of clusters that the blob owns.
+func (s *blobState) allocatedClusters() int64 {
+	var n int64
+	for _, e := range s.extents {
+		if e.allocated() {
+			n += int64(e.count)
+		}
+	}
+	return n
+}
+
+// appendExtent adds a run at the end of the blob and merges it with the last one where they are consecutive.
+func (s *blobState) appendExtent(e extent) { s.extents = appendExtent(s.extents, e) }
+
+func appendExtent(list []extent, e extent) []extent {
+	if e.count == 0 {
+		return list
+	}
+	if n := len(list); n > 0 && list[n-1].joins(e) {
+		list[n-1].count += e.count
+		return list
+	}
+	return append(list, e)
+}
+
+// joins reports whether next continues e on the device, or both are unallocated.
+func (e extent) joins(next extent) bool {
+	if uint64(e.count)+uint64(next.count) > 1<<32-1 {
+		return false
+	}
+	if !e.allocated() || !next.allocated() {
+		return !e.allocated() && !next.allocated()
+	}
+	return uint64(e.start)+uint64(e.count) == uint64(next.start)
+}
+
+// truncate cuts the blob to n clusters and returns the allocated runs it gave up.
+func (s *blobState) truncate(n int64) (freed []extent) {
+	kept := make([]extent, 0, len(s.extents))
+	for _, e := range s.extents {
+		keep := min(n, int64(e.count))
+		n -= keep
+		if keep > 0 {
+			kept = append(kept, extent{e.start, uint32(keep)})
+		}
+		if rest := int64(e.count) - keep; rest > 0 && e.allocated() {
+			freed = append(freed, extent{e.start + clusterIndex(keep), uint32(rest)})
+		}
+	}
+	s.extents = kept
+	return freed
+}
+
+// equal reports whether both describe the same blob, wherever their pages are.
+func (s *blobState) equal(o *blobState) bool {
+	if s.id != o.id || s.flags != o.flags || len(s.extents) != len(o.extents) {
+		return false
+	}
+	for i := range s.extents {
+		if s.extents[i] != o.extents[i] {
+			return false
+		}
+	}
+	return s.xattrs.equal(o.xattrs) && s.internal.equal(o.internal)
+}
+
+// equal reports whether both hold the same attributes, in any order.
+func (l xattrList) equal(o xattrList) bool {
+	if len(l) != len(o) {
+		return false
+	}
+	for i := range l {
+		if v, ok := o.get(l[i].name); !ok || !bytes.Equal(v, l[i].value) {
+			return false
+		}
+	}
+	return true
+}
+
+// mdPage is the image of one metadata page.
+type mdPage struct {
+	index pageIndex
+	data  []byte // pageSize bytes
+}
+
+// pageSource gives the metadata pages of a store.
+type pageSource interface {
+	// page is the content of metadata page p, pageSize bytes that the caller does not change.
+	page(p pageIndex) ([]byte, error)
+	// place completes an error found in page p with the device and the page's offset.
+	place(err error, p pageIndex) error
+}
+
+// decodeBlob reads the blob whose root is page root: its chain and the extent pages it refers to. Everything is
+// checked but what needs other blobs (clusters owned twice). A blob with unknown invalid-flags decodes no
+// further than its flags and has refused set.
+func decodeBlob(src pageSource, root pageIndex) (*blobState, error) {
+	d := blobDecoder{src: src, state: &blobState{id: blobIDOf(root)}}
+	next := root
+	for seq := uint32(0); next != noPage; seq++ {
+		p, err := d.chainPage(next, seq)
+		if err != nil {
+			return nil, err
+		}
+		if d.state.refused != nil {
+			return d.state, nil
+		}
+		next = p
+	}
+	if err := d.finish(); err != nil {
+		return nil, src.place(err, root)
+	}
+	return d.state, nil
+}
+
+// isBlobRoot reports whether page p holds the root of a blob: a valid page, sequence 0, whose id names p. Extent
+// pages carry sequence 0 too, but the id of the blob they belong to.
+func isBlobRoot(b []byte, p pageIndex) bool {
+	var h pageHeader
+	return h.unmarshal(b) == nil && h.seq == 0 && h.id == blobIDOf(p) && !isExtentPage(b)
+}
+
+// blobDecoder holds what decodeBlob has seen so far.
+type blobDecoder struct {
+	src   pageSource
+	state *blobState
+	names map[string]bool // xattr names seen, internal ones with a NUL before
+	table bool            // an extent table was seen
+	rle   bool            // an RLE descriptor was seen
+	flags bool            // a flags descriptor was seen
+
+	tableClusters uint64 // clusters that the table announces
+}
+
+// chainPage decodes one page of the chain and returns the next.
+func (d *blobDecoder) chainPage(p pageIndex, seq uint32) (pageIndex, error) {
+	b, err := d.src.page(p)
+	if err != nil {
+		return 0, err
+	}
+	var h pageHeader
+	if err := h.unmarshal(b); err != nil {
+		return 0, d.src.place(err, p)
+	}
+	if err := h.check(d.state.id, seq); err != nil {
+		return 0, d.src.place(err, p)
+	}
+	d.state.pages = append(d.state.pages, p)
+	if err := eachDescriptor(b, d.descriptor); err != nil {
+		return 0, d.src.place(err, p)
+	}
+	return h.next, nil
+}
+
+// descriptor applies one descriptor; off is its offset in the page, for errors.
+func (d *blobDecoder) descriptor(off int, kind byte, body []byte) error {
+	if d.state.refused != nil {
+		return nil
+	}
+	switch kind {
+	case descFlags:
+		return d.flagsDescriptor(off, body)
+	case descXattr:
+		return d.xattrDescriptor(off, body, &d.state.xattrs, "")
+	case descXattrInternal:
+		return d.xattrDescriptor(off, body, &d.state.internal, "\x00")
+	case descExtentRLE:
+		return d.rleDescriptor(off, body)
+	case descExtentTable:
+		return d.tableDescriptor(off, body)
+	case descExtentPage:
+		return corruptf(off, "descriptor type", "one of a blob's chain", "an extent page")
+	}
+	// SPDK skips unknown descriptors: a change that matters sets an invalid-flag.
+	return nil
+}
+
+func (d *blobDecoder) flagsDescriptor(off int, body []byte) error {
+	if d.flags {
+		return corruptf(off, "flags", "one descriptor", "a second one")
+	}
+	d.flags = true
+	if err := d.state.flags.unmarshal(body); err != nil {
+		return shift(err, off+descHeaderSize)
+	}
+	if unknown := d.state.flags.invalid &^ knownInvalidFlags; unknown != 0 {
+		d.state.refused = fmt.Errorf("%w: it needs features %#x of a newer version", ErrUnsupportedBlob, unknown)
+	}
+	return nil
+}
+
+func (d *blobDecoder) xattrDescriptor(off int, body []byte, list *xattrList, prefix string) error {
+	name, value, err := unmarshalXattr(body)
+	if err != nil {
+		return shift(err, off+descHeaderSize)
+	}
+	if d.names == nil {
+		d.names = make(map[string]bool)
+	}
+	if key := prefix + name; d.names[key] {
+		return corruptf(off, "xattr name", "each name once", fmt.Sprintf("%q twice", name))
+	} else {
+		d.names[key] = true
+	}
+	*list = append(*list, xattr{name, bytes.Clone(value)})
+	return nil
+}
+
+func (d *blobDecoder) rleDescriptor(off int, body []byte) error {
+	if d.table {
+		return corruptf(off, "extents", "a table or runs", "both")
+	}
+	d.rle = true
+	if len(body)%rleEntrySize != 0 {
+		return corruptf(off+1, "extent runs: length", "a multiple of 8", fmt.Sprint(len(body)))
+	}
+	for i := 0; i < len(body); i += rleEntrySize {
+		e := getExtent(body[i:])
+		if err := d.addExtent(off+descHeaderSize+i, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addExtent appends a run that must lie on the device; offset 0 of the device is not checked here but by the load,
+// which knows the store's size.
+func (d *blobDecoder) addExtent(off int, e extent) error {
+	if e.allocated() && uint64(e.start)+uint64(e.count) > 1<<32 {
+		return corruptf(off, "extent", "clusters below 2^32", fmt.Sprintf("%d+%d", e.start, e.count))
+	}
+	d.state.appendExtent(e)
+	return nil
+}
+
+// tableDescriptor reads the extent table and the extent pages it names. A table too long for one page goes on in the
+// next one with a descriptor of its own.
+func (d *blobDecoder) tableDescriptor(off int, body []byte) error {
+	if d.rle {
+		return corruptf(off, "extents", "a table or runs", "both")
+	}
+	if len(body) < tableHeaderSize || (len(body)-tableHeaderSize)%tableEntrySize != 0 {
+		return corruptf(off+1, "extent table: length", "8 bytes and 8 per entry", fmt.Sprint(len(body)))
+	}
+	n := binary.LittleEndian.Uint64(body)
+	if d.table && n != d.tableClusters {
+		return corruptf(off, "extent table: clusters", fmt.Sprint(d.tableClusters), fmt.Sprint(n))
+	}
+	if n > 1<<32 {
+		return corruptf(off, "extent table: clusters", "at most 2^32", fmt.Sprint(n))
+	}
+	d.table, d.tableClusters = true, n
+	for i := tableHeaderSize; i < len(body); i += tableEntrySize {
+		if err := d.tableEntry(off+descHeaderSize+i, body[i:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tableEntry reads one entry: an extent page, or a number of them that do not exist (page 0).
+func (d *blobDecoder) tableEntry(off int, b []byte) error {
+	page, count := pageIndex(binary.LittleEndian.Uint32(b)), binary.LittleEndian.Uint32(b[4:])
+	have := uint64(d.state.clusters())
+	left := d.tableClusters - min(d.tableClusters, have)
+	if left == 0 {
+		return corruptf(off, "extent table", fmt.Sprintf("entries for %d clusters", d.tableClusters), "more")
+	}
+	if page == 0 {
+		n := min(left, uint64(count)*extentPageClusters)
+		d.state.appendExtent(extent{0, uint32(min(n, 1<<32-1))})
+		return nil
+	}
+	if count != 1 {
+		return corruptf(off+4, "extent table: pages", "1", fmt.Sprint(count))
+	}
+	return d.extentPage(off, page, have, min(left, extentPageClusters))
+}
+
+// extentPage reads extent page p, which maps want clusters of the blob from cluster first on.
+func (d *blobDecoder) extentPage(off int, p pageIndex, first, want uint64) error {
+	b, err := d.src.page(p)
+	if err != nil {
+		return err
+	}
+	body, bodyOff, err := unmarshalExtentPage(b, d.state.id)
+	if err != nil {
+		return d.src.place(err, p)
+	}
+	if start := uint64(binary.LittleEndian.Uint32(body)); start != first {
+		err := corruptf(bodyOff, "extent page: first cluster", fmt.Sprint(first), fmt.Sprint(start))
+		return d.src.place(err, p)
+	}
+	entries := body[extentPageHeaderSize:]
+	if uint64(len(entries)/4) < want {
+		err := corruptf(bodyOff, "extent page: clusters", fmt.Sprint(want), fmt.Sprint(len(entries)/4))
+		return d.src.place(err, p)
+	}
+	d.state.extentPages = append(d.state.extentPages, p)
+	for i := uint64(0); i < want; i++ {
+		d.state.appendExtent(extent{clusterIndex(binary.LittleEndian.Uint32(entries[4*i:])), 1})
+	}
+	return nil
+}
+
+// finish checks what only the whole chain shows.
+func (d *blobDecoder) finish() error {
+	s := d.state
+	if !d.flags {
+		return corruptf(pageHeaderSize, "blob", "a flags descriptor", "none")
+	}
+	if d.table && uint64(s.clusters()) != d.tableClusters {
+		return corruptf(pageHeaderSize, "extent table", fmt.Sprintf("%d clusters", d.tableClusters), fmt.Sprint(s.clusters()))
+	}
+	s.refused = refusal(s)
+	return nil
+}
+
+// refusal is why a blob that decoded well can only be listed.
+func refusal(s *blobState) error {
+	reason := ""
+	switch {
+	case s.flags.invalid&flagExternalSnapshot != 0:
+		reason = "clone of an external snapshot"
+	case s.has(xattrSnapTmp) || s.has(xattrSnapRemove):
+		reason = "snapshot operation that was interrupted"
+	case s.has(xattrParent):
+		reason = "clone of a snapshot"
+	case s.flags.invalid&flagThin != 0:
+		reason = "thin-provisioned"
+	case s.allocatedClusters() != s.clusters():
+		reason = "clusters that are not allocated"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrUnsupportedBlob, reason)
+}
+
+func (s *blobState) has(internal string) bool {
+	_, ok := s.internal.get(internal)
+	return ok
+}
+
+// parent is the id of the snapshot that a clone reads through to.
+func (s *blobState) parent() (BlobID, bool) {
+	v, ok := s.internal.get(xattrParent)
+	if !ok || len(v) != 8 {
+		return 0, false
+	}
+	return BlobID(binary.LittleEndian.Uint64(v)), true
+}
+
+// encode serialises the blob into metadata pages: the root page first, then chain pages whose numbers alloc gives. It
+// writes extents as runs, in SPDK's order of descriptors, and sets s.pages to the pages used and s.extentPages to none.
+// On an error s is unchanged.
+func (s *blobState) encode(alloc func() (pageIndex, error)) ([]mdPage, error) {
+	w := pageWriter{id: s.id, alloc: alloc}
+	if err := s.writeDescriptors(&w); err != nil {
+		return nil, err
+	}
+	pages := w.finish()
+	s.flags.invalid &^= flagExtentTable
+	s.extentPages = nil
+	s.pages = make([]pageIndex, len(pages))
+	for i := range pages {
+		s.pages[i] = pages[i].index
+	}
+	return pages, nil
+}
+
+func (s *blobState) writeDescriptors(w *pageWriter) error {
+	flags := s.flags
+	flags.invalid &^= flagExtentTable
+	if err := w.start(); err != nil {
+		return err
+	}
+	flags.marshal(w.descriptor(descFlags, flagsSize))
+	if err := w.xattrs(descXattr, s.xattrs); err != nil {
+		return err
+	}
+	if err := w.xattrs(descXattrInternal, s.internal); err != nil {
+		return err
+	}
+	return w.extents(s.extents)
+}
+
+// pageCount is how many pages encode needs.
+func (s *blobState) pageCount() int {
+	n := pageIndex(0)
+	w := pageWriter{id: s.id, alloc: func() (pageIndex, error) { n++; return n, nil }}
+	if s.writeDescriptors(&w) != nil {
+		return 0
+	}
+	return len(w.pages)
+}
+
+var errXattrTooLong = errors.New("xattr does not fit a metadata page")
