@@ -1,0 +1,189 @@
+package dmabuf
+
+import (
+	"fmt"
+	"math/bits"
+	"sync"
+
+	"github.com/blobkv/blobkv/internal/invariants"
+)
+
+const (
+	// MinClass is the smallest buffer and the alignment of all.
+	MinClass = 4 << 10
+	// MaxClass is the largest buffer.
+	MaxClass = 4 << 20
+
+	numClasses = 11 // 4 KiB << 10 = 4 MiB
+	poison     = 0xDB
+)
+
+// DefaultLimit bounds Default, in bytes.
+const DefaultLimit = 32 << 20
+
+// Default is the pool of bounce buffers.
+var Default = NewPool(DefaultLimit)
+
+// Pool hands out device buffers up to a bound.
+type Pool struct {
+	mu struct {
+		sync.Mutex
+		free    [numClasses][][]byte
+		used    int64 // bytes handed out
+		idle    int64 // bytes in free
+		waiting int   // goroutines in Get
+		regions map[*byte][]byte
+	}
+	room  sync.Cond // mu; signalled when used falls
+	limit int64
+	keep  int64 // idle bytes that are kept
+}
+
+// Stats of a Pool, in bytes.
+type Stats struct {
+	Used, Idle, Limit int64
+	Waiting           int // goroutines blocked in Get
+}
+
+// NewPool makes a pool that hands out at most limitBytes at a time. A single buffer above the bound is given when
+// nothing else is out, so that no size can wait for ever.
+func NewPool(limitBytes int64) *Pool {
+	p := &Pool{limit: limitBytes, keep: max(limitBytes/4, MaxClass)}
+	p.room.L = &p.mu
+	p.mu.regions = make(map[*byte][]byte)
+	return p
+}
+
+// Get returns a buffer of length n, capacity the size class, 4 KiB aligned, contents undefined. It waits while the
+// bound is reached. It panics when n is not in 1..MaxClass, which is a mistake in the calling program.
+func (p *Pool) Get(n int) []byte {
+	class := classOf(n)
+	p.mu.Lock()
+	p.mu.waiting++
+	for !p.fits(class) {
+		p.room.Wait()
+	}
+	p.mu.waiting--
+	return p.take(class)[:n]
+}
+
+// TryGet is Get that answers false instead of waiting.
+func (p *Pool) TryGet(n int) ([]byte, bool) {
+	class := classOf(n)
+	p.mu.Lock()
+	if !p.fits(class) {
+		p.mu.Unlock()
+		return nil, false
+	}
+	return p.take(class)[:n], true
+}
+
+// fits is called with mu held.
+func (p *Pool) fits(class int) bool {
+	return p.mu.used == 0 || p.mu.used+classBytes(class) <= p.limit
+}
+
+// take is called with mu held and releases it.
+func (p *Pool) take(class int) []byte {
+	bytes := classBytes(class)
+	p.mu.used += bytes
+	list := p.mu.free[class]
+	if len(list) > 0 {
+		b := list[len(list)-1]
+		p.mu.free[class] = list[:len(list)-1]
+		p.mu.idle -= bytes
+		p.mu.Unlock()
+		return b
+	}
+	p.mu.Unlock()
+	region := mapMemory(int(bytes))
+	b := Aligned(region, alignOf(class))[:bytes:bytes]
+	p.mu.Lock()
+	p.mu.regions[&b[0]] = region
+	p.mu.Unlock()
+	return b
+}
+
+// Put returns a buffer that Get gave, at any length but with its capacity and start unchanged. The caller must not
+// touch it again.
+func (p *Pool) Put(b []byte) {
+	b = b[:cap(b)]
+	class := classOf(len(b))
+	if invariants.Enabled {
+		fill(b, poison)
+	}
+	bytes := classBytes(class)
+	p.mu.Lock()
+	if _, ok := p.mu.regions[&b[0]]; !ok {
+		p.mu.Unlock()
+		panic(fmt.Sprintf("dmabuf: Put of %d bytes that Get did not give", len(b)))
+	}
+	p.mu.used -= bytes
+	var drop []byte
+	if p.mu.idle+bytes <= p.keep {
+		p.mu.free[class] = append(p.mu.free[class], b)
+		p.mu.idle += bytes
+	} else {
+		drop = p.forget(b)
+	}
+	if p.mu.waiting > 0 {
+		p.room.Broadcast()
+	}
+	p.mu.Unlock()
+	unmapMemory(drop)
+}
+
+// forget is called with mu held; it returns the region to unmap.
+func (p *Pool) forget(b []byte) []byte {
+	region := p.mu.regions[&b[0]]
+	delete(p.mu.regions, &b[0])
+	return region
+}
+
+// Trim gives all idle memory back to the operating system.
+func (p *Pool) Trim() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for class := range p.mu.free {
+		for _, b := range p.mu.free[class] {
+			unmapMemory(p.forget(b))
+		}
+		p.mu.free[class] = nil
+	}
+	p.mu.idle = 0
+}
+
+// Close gives idle memory back and reports buffers that were never put.
+func (p *Pool) Close() error {
+	p.Trim()
+	if s := p.Stats(); s.Used != 0 {
+		return fmt.Errorf("dmabuf: pool closed with %d bytes handed out", s.Used)
+	}
+	return nil
+}
+
+// Stats returns the present figures.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Stats{Used: p.mu.used, Idle: p.mu.idle, Limit: p.limit, Waiting: p.mu.waiting}
+}
+
+// classOf is the class that holds n bytes.
+func classOf(n int) int {
+	if n < 1 || n > MaxClass {
+		panic(fmt.Sprintf("dmabuf: buffer of %d bytes, only 1 to %d are possible", n, MaxClass))
+	}
+	if n <= MinClass {
+		return 0
+	}
+	return bits.Len(uint(n-1)) - bits.Len(uint(MinClass-1))
+}
+
+func classBytes(class int) int64 { return MinClass << class }
+
+func fill(b []byte, v byte) {
+	for i := range b {
+		b[i] = v
+	}
+}
