@@ -398,7 +398,7 @@ func (d *blobDecoder) extentPage(off int, p pageIndex, first, want uint64) error
 	if err != nil {
 		return err
 	}
-	body, bodyOff, err := unmarshalExtentPage(b, d.state.id)
+	body, bodyOff, err := unmarshalExtentPage(b)
 	if err != nil {
 		return d.src.place(err, p)
 	}

@@ -167,13 +167,18 @@ const extentPageHeaderSize = 4
 // extentPageClusters is how many clusters one extent page maps.
 const extentPageClusters = 512
 
-// unmarshalExtentPage checks an extent page of blob id and returns its descriptor's body and that body's offset.
-func unmarshalExtentPage(b []byte, id BlobID) (body []byte, off int, err error) {
+// unmarshalExtentPage checks an extent page and returns its descriptor's body and that body's offset. The page's id says
+// who made it, not whose it is: a snapshot takes over the pages of its original as they are, and a clone those of a
+// deleted snapshot.
+func unmarshalExtentPage(b []byte) (body []byte, off int, err error) {
 	var h pageHeader
 	if err := h.unmarshal(b); err != nil {
 		return nil, 0, err
 	}
-	if err := h.check(id, 0); err != nil {
+	if !h.id.valid() {
+		return nil, 0, corruptf(0, "blob id", "a valid one", h.id.String())
+	}
+	if err := h.check(h.id, 0); err != nil {
 		return nil, 0, err
 	}
 	err = eachDescriptor(b, func(o int, kind byte, d []byte) error {
@@ -230,3 +235,5 @@ func shift(err error, by int) error {
 	}
 	return err
 }
+
+func getCluster(b []byte) clusterIndex { return clusterIndex(binary.LittleEndian.Uint32(b)) }
