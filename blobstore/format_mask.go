@@ -3,6 +3,7 @@ package blobstore
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 )
 
 // Mask: which metadata pages, clusters or blob ids are used. It begins a region of its own and carries no checksum, so it
@@ -37,21 +38,21 @@ func (k maskKind) String() string {
 }
 
 // maskPagesFor is how many pages a mask of that many bits takes.
-func maskPagesFor(bits int) uint32 {
-	return uint32(ceilDiv(maskHeaderSize+ceilDiv(bits, 8), pageSize))
+func maskPagesFor(n int) uint32 {
+	return uint32(ceilDiv(maskHeaderSize+ceilDiv(n, 8), pageSize))
 }
 
 // marshalMask writes a mask into b, which is the whole region.
-func marshalMask(b []byte, kind maskKind, bits *bitmap) error {
-	if need := maskHeaderSize + ceilDiv(bits.len(), 8); need > len(b) {
+func marshalMask(b []byte, kind maskKind, m *bitmap) error {
+	if need := maskHeaderSize + ceilDiv(m.len(), 8); need > len(b) {
 		return fmt.Errorf("%v: region of %d bytes, %d needed", kind, len(b), need)
 	}
 	clear(b)
 	b[0] = byte(kind)
-	binary.LittleEndian.PutUint32(b[1:], uint32(bits.len()))
+	binary.LittleEndian.PutUint32(b[1:], uint32(m.len()))
 	body := b[maskHeaderSize:]
-	for i := range ceilDiv(bits.len(), 8) {
-		body[i] = byte(bits.words[i/8] >> (i % 8 * 8))
+	for i := range ceilDiv(m.len(), 8) {
+		body[i] = byte(m.words[i/8] >> (i % 8 * 8))
 	}
 	return nil
 }
@@ -71,25 +72,33 @@ func unmarshalMask(b []byte, kind maskKind, want int) (bitmap, error) {
 	if len(body) < ceilDiv(want, 8) {
 		return bitmap{}, corruptf(1, kind.String()+": region", fmt.Sprintf("%d bits", want), fmt.Sprintf("%d bytes", len(b)))
 	}
+	if i := firstNonZero(body[want/8:], want%8); i >= 0 {
+		off := maskHeaderSize + want/8 + i
+		return bitmap{}, corruptf(off, kind.String()+": after the last bit", "zeros", fmt.Sprintf("%#02x", b[off]))
+	}
 	return bitsOf(body, want), nil
 }
 
-// bitsOf reads n bits; those beyond n in the last byte are ignored.
+// firstNonZero is the index of the first byte of b that is not zero, or -1; the lowest skip bits of b[0] do not count.
+func firstNonZero(b []byte, skip int) int {
+	for i, v := range b {
+		if i == 0 {
+			v = v >> skip << skip
+		}
+		if v != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// bitsOf reads n bits, lowest first.
 func bitsOf(b []byte, n int) bitmap {
 	m := newBitmap(n)
 	for i, v := range b[:ceilDiv(n, 8)] {
 		for ; v != 0; v &= v - 1 {
-			m.set(i*8 + lowestBit(v))
+			m.set(i*8 + bits.TrailingZeros8(v))
 		}
 	}
 	return m
-}
-
-func lowestBit(v byte) int {
-	i := 0
-	for v&1 == 0 {
-		v >>= 1
-		i++
-	}
-	return i
 }

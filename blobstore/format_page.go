@@ -154,5 +154,5 @@ func (w *pageWriter) finish() []mdPage {
 // looksLikeRoot reports whether a page whose CRC is wrong still names itself as the root of a blob.
 func looksLikeRoot(b []byte, p pageIndex) bool {
 	le := binary.LittleEndian
-	return BlobID(le.Uint64(b)) == blobIDOf(p) && le.Uint32(b[pageOffSeq:]) == 0
+	return BlobID(le.Uint64(b)) == blobIDOf(p) && le.Uint32(b[pageOffSeq:]) == 0 && !isExtentPage(b)
 }

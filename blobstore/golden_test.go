@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -462,7 +461,7 @@ func (m memPages) page(p pageIndex) ([]byte, error) {
 	if b, ok := m[p]; ok {
 		return b, nil
 	}
-	return nil, errors.New("no such page")
+	return nil, errNoPage
 }
 
 func (m memPages) place(err error, p pageIndex) error {

@@ -33,7 +33,9 @@ type loadOptions struct {
 	overlay map[pageIndex][]byte
 	// masks is set when the masks on the device claim to be valid (clean superblock): they are compared with the blobs,
 	// and without a highWater only the pages they name are read as long as they agree.
-	masks    bool
+	masks bool
+	// full reads every page, also where the masks would allow less.
+	full     bool
 	progress func(done, total int64) // in metadata pages; may be nil
 }
 
@@ -72,10 +74,10 @@ func placeSuper(err error, dev mdDevice) error {
 func loadMetadata(dev mdDevice, super *superblock, o loadOptions) (*metadata, error) {
 	var disk *masks
 	var maskErr error
-	if o.masks {
+	if o.masks && super.blobIDMask.length > 0 { // version 1 has no mask of blob ids, and SPDK scans too
 		disk, maskErr = readMasks(dev, super)
 	}
-	if disk != nil && o.highWater == 0 {
+	if disk != nil && o.highWater == 0 && !o.full {
 		if m := loadByMasks(dev, super, disk, o); m != nil {
 			return m, nil
 		}
