@@ -1,0 +1,95 @@
+package bdev
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Tuning of the pollers.
+const (
+	spinLimit    = 100 * time.Microsecond // slower devices than this are not worth spinning for
+	spinMin      = 4 * time.Microsecond   // the least an adaptive poller spins
+	spinsPerLook = 16                     // polls between two looks at the clock
+	pollsPerTurn = 64                     // polls of PolicyPoll between two yields
+	sleepSlice   = 10 * time.Millisecond  // one Queue.Wait
+	mixedSlice   = 50 * time.Microsecond  // one Queue.Wait of a Channel that waits for workers too
+)
+
+var policyNames = [...]string{PolicyAdaptive: "adaptive", PolicyPoll: "poll", PolicySleep: "sleep"}
+
+// String is the policy as device names and flags spell it.
+func (p Policy) String() string {
+	if int(p) < len(policyNames) {
+		return policyNames[p]
+	}
+	return "unknown policy"
+}
+
+// ParsePolicy reads a policy as String prints it.
+func ParsePolicy(s string) (Policy, error) {
+	for i, name := range policyNames {
+		if s == name {
+			return Policy(i), nil
+		}
+	}
+	return 0, fmt.Errorf("policy %q, known are %s: %w", s, strings.Join(policyNames[:], ", "), ErrInvalid)
+}
+
+// sleeper is the part of a Queue that may block.
+type sleeper interface {
+	Wait(timeout time.Duration)
+}
+
+// pacer decides what a poller does between polls. Make one when the polling starts.
+type pacer struct {
+	q      sleeper
+	policy Policy
+	single bool          // one processor: whoever completes requests needs it too
+	budget time.Duration // how long an adaptive poller spins after the last completion
+	idle   int           // polls since then that found nothing
+	since  time.Duration // when spinning began, by the monotonic clock
+}
+
+func newPacer(q sleeper, policy Policy, latency time.Duration) pacer {
+	return pacer{q: q, policy: policy, budget: spinBudget(latency), single: runtime.GOMAXPROCS(0) == 1}
+}
+
+// spinBudget is how long to spin for a device whose requests took latency on average: a bit longer than that, where
+// the device is fast enough for a sleep and its wake-up to cost more than the wait.
+func spinBudget(latency time.Duration) time.Duration {
+	budget := latency + latency/4
+	if budget > spinLimit {
+		return spinMin
+	}
+	return max(budget, spinMin)
+}
+
+// polled is told what the last poll found, and waits as the policy says before the next.
+func (p *pacer) polled(n int) {
+	if n > 0 {
+		p.idle = 0
+		return
+	}
+	p.idle++
+	switch {
+	case p.single:
+		runtime.Gosched()
+	case p.policy == PolicyPoll && p.idle%pollsPerTurn == 0:
+		runtime.Gosched()
+	}
+	if p.policy == PolicySleep || p.policy == PolicyAdaptive && p.spent() {
+		runtime.Gosched() // whoever is ready on this processor should not wait for the kernel with us
+		p.q.Wait(sleepSlice)
+		p.idle = 0
+	}
+}
+
+// spent tells whether the time to spin is over.
+func (p *pacer) spent() bool {
+	if p.idle == 1 {
+		p.since = monotonic()
+	}
+	return p.idle%spinsPerLook == 0 && monotonic()-p.since > p.budget
+}

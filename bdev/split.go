@@ -1,0 +1,105 @@
+package bdev
+
+import "github.com/blobkv/blobkv/internal/dmabuf"
+
+// split sends a request in pieces the backend takes, through memory it can reach. The parent is done when all pieces
+// are; the first error wins.
+func (c *shared) split(r *Request) {
+	s := newSplitter(c.dev, r)
+	r.pieces.Store(1)
+	r.failed.Store(false)
+	for p := s.next(); p != nil; p = s.next() {
+		p.ch = c
+		if s.bounced {
+			p.bounce(c.bounceBuffer(len(p.Buf)))
+		}
+		r.pieces.Add(1)
+		c.submit(p)
+	}
+	r.pieceDone()
+}
+
+// splitter cuts a request into pieces.
+type splitter struct {
+	d       *Device
+	r       *Request
+	off     int  // bytes of the parent that have been cut
+	bounced bool // the memory is not aligned for the backend
+}
+
+func newSplitter(d *Device, r *Request) splitter {
+	return splitter{d: d, r: r, bounced: !dmabuf.IsAligned(r.Buf, d.props.BufferAlign)}
+}
+
+// next makes the next piece, nil after the last.
+func (s *splitter) next() *Request {
+	if s.off == len(s.r.Buf) {
+		return nil
+	}
+	start := s.r.Offset + int64(s.off)
+	n := s.d.piece(start, len(s.r.Buf)-s.off)
+	if s.bounced {
+		n = min(n, maxPiece)
+	}
+	p := GetRequest()
+	p.Op, p.FUA, p.Offset, p.Buf = s.r.Op, s.r.FUA, start, s.r.Buf[s.off:s.off+n]
+	p.dev, p.parent = s.d, s.r
+	p.state.Store(stateInFlight)
+	s.off += n
+	return p
+}
+
+// bounce puts device memory under a piece.
+func (p *Request) bounce(b []byte) {
+	p.user, p.Buf = p.Buf, b[:len(p.Buf)]
+	if p.Op != OpRead {
+		copy(p.Buf, p.user)
+	}
+}
+
+// unbounce moves what was read to the caller and frees the device memory.
+func (p *Request) unbounce(ok bool) {
+	if p.user == nil {
+		return
+	}
+	if ok && p.Op == OpRead {
+		copy(p.user, p.Buf)
+	}
+	dmabuf.Default.Put(p.Buf)
+	p.Buf, p.user = p.user, nil
+}
+
+// completePiece ends one piece. Pieces may end on several goroutines at once.
+func (p *Request) completePiece(err error) {
+	r := p.parent
+	p.unbounce(err == nil)
+	if err != nil && r.failed.CompareAndSwap(false, true) {
+		r.err = p.wrap(err)
+	}
+	PutRequest(p)
+	r.pieceDone()
+}
+
+// pieceDone ends the parent with its last piece.
+func (r *Request) pieceDone() {
+	if r.pieces.Add(-1) != 0 {
+		return
+	}
+	if r.own != nil {
+		r.own.completed(r, r.err)
+		return
+	}
+	r.dev.completed(r, r.err)
+}
+
+// bounceBuffer takes device memory. While none is left, somebody must poll, so that pieces under way give theirs back.
+func (c *shared) bounceBuffer(n int) []byte {
+	if b, ok := dmabuf.Default.TryGet(n); ok {
+		return b
+	}
+	c.async.Add(1)
+	c.arm(0)
+	b := dmabuf.Default.Get(n)
+	c.async.Add(-1)
+	return b
+}
