@@ -239,10 +239,9 @@ func isBlobRoot(b []byte, p pageIndex) bool {
 type blobDecoder struct {
 	src   pageSource
 	state *blobState
-	names map[string]bool // xattr names seen, internal ones with a NUL before
-	table bool            // an extent table was seen
-	rle   bool            // an RLE descriptor was seen
-	flags bool            // a flags descriptor was seen
+	table bool // an extent table was seen
+	rle   bool // an RLE descriptor was seen
+	flags bool // a flags descriptor was seen
 
 	tableClusters uint64 // clusters that the table announces
 }
@@ -276,9 +275,9 @@ func (d *blobDecoder) descriptor(off int, kind byte, body []byte) error {
 	case descFlags:
 		return d.flagsDescriptor(off, body)
 	case descXattr:
-		return d.xattrDescriptor(off, body, &d.state.xattrs, "")
+		return d.xattrDescriptor(off, body, &d.state.xattrs)
 	case descXattrInternal:
-		return d.xattrDescriptor(off, body, &d.state.internal, "\x00")
+		return d.xattrDescriptor(off, body, &d.state.internal)
 	case descExtentRLE:
 		return d.rleDescriptor(off, body)
 	case descExtentTable:
@@ -304,18 +303,13 @@ func (d *blobDecoder) flagsDescriptor(off int, body []byte) error {
 	return nil
 }
 
-func (d *blobDecoder) xattrDescriptor(off int, body []byte, list *xattrList, prefix string) error {
+func (d *blobDecoder) xattrDescriptor(off int, body []byte, list *xattrList) error {
 	name, value, err := unmarshalXattr(body)
 	if err != nil {
 		return shift(err, off+descHeaderSize)
 	}
-	if d.names == nil {
-		d.names = make(map[string]bool)
-	}
-	if key := prefix + name; d.names[key] {
+	if list.find(name) >= 0 {
 		return corruptf(off, "xattr name", "each name once", fmt.Sprintf("%q twice", name))
-	} else {
-		d.names[key] = true
 	}
 	*list = append(*list, xattr{name, bytes.Clone(value)})
 	return nil
@@ -437,7 +431,7 @@ func refusal(s *blobState) error {
 	switch {
 	case s.flags.invalid&flagExternalSnapshot != 0:
 		reason = "clone of an external snapshot"
-	case s.has(xattrSnapTmp) || s.has(xattrSnapRemove):
+	case s.interrupted():
 		reason = "snapshot operation that was interrupted"
 	case s.has(xattrParent):
 		reason = "clone of a snapshot"
@@ -450,6 +444,9 @@ func refusal(s *blobState) error {
 	}
 	return fmt.Errorf("%w: %s", ErrUnsupportedBlob, reason)
 }
+
+// interrupted reports whether a snapshot was being made or deleted when SPDK stopped.
+func (s *blobState) interrupted() bool { return s.has(xattrSnapTmp) || s.has(xattrSnapRemove) }
 
 func (s *blobState) has(internal string) bool {
 	_, ok := s.internal.get(internal)

@@ -91,7 +91,7 @@ func TestOlderVersions(t *testing.T) {
 func TestTornSuperblock(t *testing.T) {
 	s, err := layoutSuper(64<<20, 1<<20, 0, 512, "TORN")
 	require.NoError(t, err)
-	legal := []superState{{versionSPDK, 1}, {versionSPDK, 0}, {versionDirty, 0}}
+	legal := legalStates
 	images := make([][]byte, len(legal))
 	for i, st := range legal {
 		s.version, s.clean = st.version, st.clean

@@ -309,15 +309,21 @@ func (l *loader) refuseShared(shared map[clusterIndex]bool) {
 	}
 }
 
+// refusePair refuses two blobs that share cluster c. Around an interrupted snapshot operation of SPDK sharing is a state
+// it leaves on the way, and the blobs are refused for that.
 func (l *loader) refusePair(a, b *blobState, c clusterIndex) {
+	severity := SeverityError
+	if a.interrupted() || b.interrupted() {
+		severity = SeverityWarning
+	}
 	for _, pair := range [][2]*blobState{{a, b}, {b, a}} {
 		s, other := pair[0], pair[1]
 		err := corruptAt(l.table.dev, l.m.super.pageOffset(s.id.page()), fmt.Sprintf("blob %v", s.id),
 			"clusters of its own", fmt.Sprintf("cluster %d, which blob %v holds too", c, other.id))
-		if s.refused == nil || errors.Is(s.refused, ErrUnsupportedBlob) {
+		if s.refused == nil || severity == SeverityError && errors.Is(s.refused, ErrUnsupportedBlob) {
 			s.refused = err
 		}
-		l.find(Finding{Severity: SeverityError, Blob: s.id, Err: err})
+		l.find(Finding{Severity: severity, Blob: s.id, Err: err})
 	}
 }
 
