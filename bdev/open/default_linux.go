@@ -1,0 +1,4 @@
+package open
+
+// defaultScheme is what a bare path means.
+const defaultScheme = schemeAIO

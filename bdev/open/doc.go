@@ -1,0 +1,10 @@
+// Package open turns a device name into a device. It is the one place that knows every backend.
+//
+//	malloc:1GiB                    RAM, gone at close
+//	aio:/var/lib/app/store.img     Linux AIO on an image file or block device, direct I/O
+//	file:/var/lib/app/store.img    portable file I/O
+//	/var/lib/app/store.img         aio on Linux, file elsewhere
+//
+// Options follow a question mark: aio:/x.img?size=64GiB&policy=poll. A question mark or percent sign in a path is
+// percent-encoded (%3F, %25). A one-letter scheme is a Windows drive. Sizes are read by package size: 64GiB, 512k.
+package open
