@@ -288,3 +288,15 @@ func TestSlots(t *testing.T) {
 	}
 	require.Len(t, seen, n, "no slot is lost")
 }
+
+// TestSlotsTopNeverRepeats is the case in which a compare-and-swap of the bare index would go wrong: the same entry is
+// on top again, but what lies below it has changed.
+func TestSlotsTopNeverRepeats(t *testing.T) {
+	s := newSlots(3)
+	before := s.top.Load()
+	first, _ := s.take()
+	_, _ = s.take()
+	s.put(first)
+	require.Equal(t, uint32(before), uint32(s.top.Load()))
+	require.NotEqual(t, before, s.top.Load())
+}
