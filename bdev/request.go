@@ -39,6 +39,7 @@ type Request struct {
 	Expect []byte   // compare-and-write: the data that must be there
 	Source int64    // copy: byte offset that is copied from
 	Target *Request // abort: the request to give up
+	Tag    uint64   // the submitter's own; the device does not look at it
 
 	err      error
 	state    atomic.Uint32
@@ -90,7 +91,7 @@ func GetRequest() *Request {
 // PutRequest gives a request back. It is done, or was never submitted, and nobody waits for it.
 func PutRequest(r *Request) {
 	r.Op, r.FUA, r.Offset, r.Length, r.Source = 0, false, 0, 0, 0
-	r.Buf, r.Expect, r.Target, r.user = nil, nil, nil, nil
+	r.Buf, r.Expect, r.Target, r.Tag, r.user = nil, nil, nil, 0, nil
 	r.err, r.dev, r.ch, r.own, r.parent = nil, nil, nil, nil, nil
 	r.polled, r.async, r.internal = false, false, false
 	r.state.Store(stateIdle)
