@@ -12,6 +12,9 @@ import (
 // bdev.ErrIO.
 var ErrPoweredOff = fmt.Errorf("crashbdev: powered off: %w", bdev.ErrIO)
 
+// ErrFlushFailed is the result of the flush that FailFlush has chosen. It wraps bdev.ErrIO.
+var ErrFlushFailed = fmt.Errorf("crashbdev: flush failed: %w", bdev.ErrIO)
+
 // Disk is a simulated device. It implements bdev.Backend; Open puts a bdev.Device on it. All methods may be called
 // from any goroutine.
 type Disk struct {
@@ -23,6 +26,8 @@ type Disk struct {
 	counters Counters
 	cutAt    int64 // Counters.Ops at which the power dies; 0 for never
 	off      bool
+	failAt   int64   // Counters.Flushes at which a flush fails; 0 for never
+	fate     *cutter // of what the failing flush covers
 }
 
 var _ bdev.Backend = (*Disk)(nil)
@@ -99,6 +104,16 @@ func (d *Disk) CutAfter(n int64) {
 	d.cutAt = d.counters.Ops() + n
 }
 
+// FailFlush lets the nth flush from now fail with ErrFlushFailed. The writes it should have made durable meet the
+// fate that Cut would draw for them, visibly to reads, and are forgotten: a later flush that succeeds does not bring
+// them back. So do kernels that mark pages clean after a failed write-back.
+func (d *Disk) FailFlush(n int64, mode Mode, seed uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failAt = d.counters.Flushes + max(n, 1)
+	d.fate = newCutter(mode, seed)
+}
+
 // PoweredOff reports whether the power has died.
 func (d *Disk) PoweredOff() bool {
 	d.mu.Lock()
@@ -171,6 +186,7 @@ type operation struct {
 	r     *bdev.Request
 	entry *entry // of writes
 	stamp uint64 // of flushes: what it covers
+	fails bool   // of flushes: FailFlush has chosen it
 	err   error
 }
 
@@ -186,6 +202,7 @@ func (d *Disk) begin(r *bdev.Request) operation {
 	case op.err != nil:
 	case r.Op == bdev.OpFlush:
 		op.stamp = d.cache.stamp
+		op.fails = d.counters.Flushes == d.failAt
 	case r.Op == bdev.OpWrite:
 		op.entry = d.put(&entry{off: r.Offset, n: int64(len(r.Buf)), data: slices.Clone(r.Buf)})
 	case r.Op == bdev.OpUnmap || r.Op == bdev.OpWriteZeroes:
@@ -248,10 +265,26 @@ func (d *Disk) finish(op operation) error {
 		if op.r.Op == bdev.OpWrite && op.r.FUA && !d.options.NoFUA {
 			d.cache.commit(d.durable, func(e *entry) bool { return e == op.entry })
 		}
+	case op.fails:
+		d.dropCovered(op.stamp)
+		return ErrFlushFailed
 	case op.r.Op == bdev.OpFlush:
 		d.cache.flush(d.durable, op.stamp)
 	case op.r.Op == bdev.OpRead:
 		d.current.read(op.r.Buf, op.r.Offset)
 	}
 	return nil
+}
+
+// dropCovered settles the writes that a failed flush covers by their fate and forgets them.
+func (d *Disk) dropCovered(stamp uint64) {
+	covered := d.cache.extract(func(e *entry) bool { return e.covered(stamp) })
+	for _, i := range d.fate.order(len(covered)) {
+		d.fate.land(d.durable, d.cache.grain, covered[i])
+	}
+	d.cache.supersedeBy(covered)
+	d.current = d.durable.Clone()
+	for _, e := range d.cache.entries {
+		d.cache.land(d.current, e, nil)
+	}
 }

@@ -166,6 +166,29 @@ func TestCutAtFlush(t *testing.T) {
 	require.Equal(t, byte(0), fill(t, g.Cut(LoseAll, 0), 0))
 }
 
+func TestFailFlush(t *testing.T) {
+	g := newRig(t, Options{})
+	require.NoError(t, g.do(write(0, 1, 1)))
+	g.FailFlush(2, LoseAll, 0)
+	require.NoError(t, g.do(flush()))
+	require.NoError(t, g.do(write(0, 2, 2)))
+	inFlight := g.submit(write(4, 3, 1))
+	require.ErrorIs(t, g.do(flush()), bdev.ErrIO)
+	require.NoError(t, inFlight.Err())
+	require.Equal(t, byte(1), fill(t, g.Disk, 0), "reads see what the failed flush left")
+	require.Equal(t, byte(0), fill(t, g.Disk, 1))
+	require.Equal(t, byte(3), fill(t, g.Disk, 4), "not covered, not lost")
+	require.NoError(t, g.do(flush()))
+	after := g.Cut(LoseAll, 0)
+	require.Equal(t, []byte{1, 0, 3}, []byte{fill(t, after, 0), fill(t, after, 1), fill(t, after, 4)})
+
+	g = newRig(t, Options{})
+	require.NoError(t, g.do(write(0, 1, 1)))
+	g.FailFlush(1, KeepAll, 0)
+	require.ErrorIs(t, g.do(flush()), ErrFlushFailed)
+	require.Equal(t, byte(1), fill(t, g.Cut(LoseAll, 0), 0))
+}
+
 // outcomes cuts with many seeds and collects the contents of the first blocks.
 func outcomes(t *testing.T, d *Disk, mode Mode, blocks int) map[string]bool {
 	seen := make(map[string]bool)

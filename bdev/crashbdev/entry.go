@@ -103,26 +103,42 @@ func (c *cache) complete(e *entry) {
 	c.inFlight = slices.DeleteFunc(c.inFlight, func(o *entry) bool { return o == e })
 }
 
+// covered reports whether a flush submitted when the stamp was read covers the entry.
+func (e *entry) covered(stamp uint64) bool { return e.stamp != 0 && e.stamp <= stamp }
+
 // flush makes the entries durable that had completed when the stamp was read.
 func (c *cache) flush(durable *Image, stamp uint64) {
-	c.commit(durable, func(e *entry) bool { return e.stamp != 0 && e.stamp <= stamp })
+	c.commit(durable, func(e *entry) bool { return e.covered(stamp) })
 }
 
 // commit makes the chosen entries durable, in order of submission.
 func (c *cache) commit(durable *Image, chosen func(*entry) bool) {
-	var landed, kept []*entry
+	landed := c.extract(chosen)
+	for _, e := range landed {
+		c.land(durable, e, nil)
+	}
+	c.supersedeBy(landed)
+}
+
+// extract removes the chosen entries and returns them.
+func (c *cache) extract(chosen func(*entry) bool) (taken []*entry) {
+	var kept []*entry
 	for _, e := range c.entries {
 		if chosen(e) {
-			c.land(durable, e, nil)
-			landed = append(landed, e)
+			taken = append(taken, e)
 		} else {
 			kept = append(kept, e)
 		}
 	}
-	for _, e := range kept {
-		for _, l := range landed {
-			c.supersede(e, l)
+	c.entries = kept
+	return taken
+}
+
+// supersedeBy keeps what is left from landing on later entries that are settled.
+func (c *cache) supersedeBy(settled []*entry) {
+	for _, e := range c.entries {
+		for _, s := range settled {
+			c.supersede(e, s)
 		}
 	}
-	c.entries = kept
 }
