@@ -156,3 +156,11 @@ func looksLikeRoot(b []byte, p pageIndex) bool {
 	le := binary.LittleEndian
 	return BlobID(le.Uint64(b)) == blobIDOf(p) && le.Uint32(b[pageOffSeq:]) == 0 && !isExtentPage(b)
 }
+
+// isSinglePageBlob reports whether a page that has not been checked looks like a blob all by itself: a root without a
+// further page or an extent table.
+func isSinglePageBlob(b []byte, p pageIndex) bool {
+	le := binary.LittleEndian
+	return looksLikeRoot(b, p) && pageIndex(le.Uint32(b[pageOffNext:])) == noPage &&
+		b[pageHeaderSize] == descFlags && b[pageHeaderSize+descHeaderSize]&flagExtentTable == 0
+}

@@ -188,19 +188,49 @@ type loader struct {
 }
 
 func newLoader(dev mdDevice, super *superblock, disk *masks, o loadOptions) *loader {
-	return &loader{
+	l := &loader{
 		table: newPageTable(dev, super, o.overlay), disk: disk, exact: o.highWater != 0,
 		m: &metadata{
 			super: *super, blobs: make(map[BlobID]*blobState),
 			usedPages: newBitmap(super.mdPages()), usedClusters: newBitmap(super.clusters()),
 		},
 	}
+	l.table.consume = l.decodeEarly
+	return l
+}
+
+// decodeEarly decodes a sound blob of one page while the page is at hand, so that it need not be kept. Whatever is not
+// that simple is left to run.
+func (l *loader) decodeEarly(p pageIndex, b []byte) bool {
+	if !isSinglePageBlob(b, p) {
+		return false
+	}
+	s, err := decodeBlob(onePage{l.table, p, b}, p)
+	if err != nil || l.checkExtents(s, p) != nil {
+		return false
+	}
+	l.m.blobs[s.id] = s
+	return true
+}
+
+// onePage is a table of which one page is at hand.
+type onePage struct {
+	*pageTable
+	p pageIndex
+	b []byte
+}
+
+func (o onePage) page(p pageIndex) ([]byte, error) {
+	if p == o.p {
+		return o.b, nil
+	}
+	return o.pageTable.page(p)
 }
 
 // run decodes every blob among the pages that are loaded, isolates what is wrong and rebuilds the masks.
 func (l *loader) run() *metadata {
 	l.m.usedClusters.setRange(0, min(l.m.super.mdClusters(), l.m.super.clusters()))
-	var roots []pageIndex
+	var roots []pageIndex // of blobs that were not decoded early
 	l.table.each(func(p pageIndex, b []byte) {
 		if b != nil && isBlobRoot(b, p) {
 			roots = append(roots, p)
@@ -375,6 +405,9 @@ func (l *loader) missingBlobs() {
 	}
 	l.disk.blobIDs.ranges(func(first, count int) {
 		for p := pageIndex(first); p < pageIndex(first+count); p++ {
+			if l.m.blobs[blobIDOf(p)] != nil {
+				continue
+			}
 			if b, err := l.table.page(p); err == nil && isZeroPage(b) {
 				err := corruptf(0, "root page of a blob", blobIDOf(p).String(), "zeros")
 				l.m.bad = append(l.m.bad, badBlob{blobIDOf(p), l.table.place(err, p)})

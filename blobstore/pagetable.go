@@ -30,7 +30,11 @@ type pageTable struct {
 	overlay map[pageIndex][]byte
 	pages   map[pageIndex][]byte // what was read and is not all zero
 	failed  map[pageIndex]error  // what could not be read
-	loaded  bitmap               // pages that were read; those in no map are zero
+	loaded  bitmap               // pages that were read; those in no map are zero or consumed
+
+	// consume, if set, is offered each page that load reads and is not zero; a page it takes is not kept. b is valid
+	// during the call only.
+	consume func(p pageIndex, b []byte) bool
 }
 
 var zeroPage = make([]byte, pageSize)
@@ -93,33 +97,62 @@ type chunk struct {
 	err   error
 }
 
+// scan is a load under way: jobs go to the readers, chunks come back, and their buffers go round.
+type scan struct {
+	jobs    chan extent
+	results chan chunk
+	free    chan []byte
+	readers sync.WaitGroup
+}
+
 // load reads the pages of want in large reads, several at a time, and reports progress in pages.
 func (t *pageTable) load(want *bitmap, progress func(done, total int64)) {
-	chunks := planChunks(want)
-	total := int64(0)
-	for _, c := range chunks {
+	plan := planChunks(want)
+	total, done := int64(0), int64(0)
+	for _, c := range plan {
 		total += int64(c.count)
 	}
-	jobs, results := make(chan extent), make(chan chunk, scanDepth)
-	var workers sync.WaitGroup
-	for range min(scanDepth, len(chunks)) {
-		workers.Go(func() { t.readChunks(jobs, results) })
-	}
-	go func() {
-		for _, c := range chunks {
-			jobs <- c
-		}
-		close(jobs)
-		workers.Wait()
-		close(results)
-	}()
-	done := int64(0)
-	for c := range results {
+	for c := range t.startScan(plan) {
 		t.storeChunk(c)
 		done += int64(len(c.data) / pageSize)
 		if progress != nil {
 			progress(done, total)
 		}
+	}
+}
+
+// startScan yields the chunks of a plan as they are read. A chunk's data is valid until the next one.
+func (t *pageTable) startScan(plan []extent) func(yield func(chunk) bool) {
+	return func(yield func(chunk) bool) {
+		s := &scan{jobs: make(chan extent, len(plan)), results: make(chan chunk), free: make(chan []byte, scanDepth)}
+		for _, c := range plan {
+			s.jobs <- c
+		}
+		close(s.jobs)
+		for range min(scanDepth, len(plan)) {
+			s.free <- nil
+			s.readers.Go(func() { t.readChunks(s) })
+		}
+		go func() {
+			s.readers.Wait()
+			close(s.results)
+		}()
+		for c := range s.results {
+			yield(c)
+			s.free <- c.data
+		}
+	}
+}
+
+func (t *pageTable) readChunks(s *scan) {
+	for j := range s.jobs {
+		b := <-s.free
+		if b == nil {
+			b = make([]byte, scanChunkPages*pageSize)
+		}
+		c := chunk{first: pageIndex(j.start), data: b[:int(j.count)*pageSize]}
+		c.err = t.dev.Read(c.data, t.super.pageOffset(c.first))
+		s.results <- c
 	}
 }
 
@@ -142,31 +175,23 @@ func planChunks(want *bitmap) []extent {
 	return plan
 }
 
-func (t *pageTable) readChunks(jobs <-chan extent, results chan<- chunk) {
-	for j := range jobs {
-		c := chunk{first: pageIndex(j.start), data: make([]byte, int(j.count)*pageSize)}
-		c.err = t.dev.Read(c.data, t.super.pageOffset(c.first))
-		results <- c
-	}
-}
-
-// storeChunk keeps the pages of a read. If the read failed, its pages stay unread: each is tried by itself when it is
-// asked for, so that one bad sector costs one page.
+// storeChunk keeps the pages of a read. If the read failed, each page is read by itself, so that one bad sector costs one
+// page.
 func (t *pageTable) storeChunk(c chunk) {
-	if c.err != nil {
-		for i := range len(c.data) / pageSize {
-			p := c.first + pageIndex(i)
-			b := make([]byte, pageSize)
-			t.store(p, b, t.dev.Read(b, t.super.pageOffset(p)))
-		}
-		return
-	}
 	for i := range len(c.data) / pageSize {
-		b := c.data[i*pageSize : (i+1)*pageSize]
-		if !isZeroPage(b) {
-			b = bytes.Clone(b) // the chunk must not stay in memory for one page
+		p, b := c.first+pageIndex(i), c.data[i*pageSize:(i+1)*pageSize]
+		err := c.err
+		if err != nil {
+			err = t.dev.Read(b, t.super.pageOffset(p))
 		}
-		t.store(c.first+pageIndex(i), b, nil)
+		switch {
+		case err != nil || isZeroPage(b):
+			t.store(p, b, err)
+		case t.consume != nil && t.overlay[p] == nil && t.consume(p, b):
+			t.loaded.set(int(p))
+		default:
+			t.store(p, bytes.Clone(b), nil)
+		}
 	}
 }
 
