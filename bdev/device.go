@@ -277,7 +277,7 @@ func (d *Device) Close() error {
 	d.mu.closed = true
 	d.mu.Unlock()
 	d.gate.close()
-	d.drain(0)
+	d.drain(func() int64 { return 0 })
 	err := d.closeShared()
 	if e := d.b.Close(); e != nil {
 		err = e
@@ -297,14 +297,15 @@ func (d *Device) closeShared() (err error) {
 	return err
 }
 
-// drain sleeps until at most n requests are in flight. Those have waiters or a background poller that finish them.
-func (d *Device) drain(n int64) {
+// drain sleeps until no more requests are in flight than allowed. Those have waiters or a background poller that
+// finish them.
+func (d *Device) drain(allowed func() int64) {
 	for wait := 10 * time.Microsecond; ; wait = min(2*wait, time.Millisecond) {
 		var sum int64
 		for _, c := range d.shared {
 			sum += c.inflight.Load()
 		}
-		if sum <= n {
+		if sum <= allowed() {
 			return
 		}
 		time.Sleep(wait)

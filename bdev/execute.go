@@ -78,7 +78,7 @@ func (d *Device) reset(r *Request) error {
 	defer d.resets.Add(-1)
 	d.gate.hold()
 	defer d.gate.release()
-	d.drain(d.resets.Load())
+	d.drain(d.resets.Load)
 	if d.props.Native.Has(OpReset) {
 		return d.b.Execute(r)
 	}

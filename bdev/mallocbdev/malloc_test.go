@@ -1,43 +1,57 @@
 package mallocbdev
 
 import (
-	"bytes"
+	"fmt"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
 	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/bdev/bdevtest"
 )
 
-func TestSmoke(t *testing.T) {
-	b, err := New(Config{Size: 64 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := bdev.New("malloc:64MiB", b, bdev.Options{Fresh: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := bytes.Repeat([]byte("abcd"), 2048)
-	if err := d.Write(w, 4096); err != nil {
-		t.Fatal(err)
-	}
-	p := make([]byte, 8192)
-	if err := d.Read(p, 4096); err != nil || !bytes.Equal(p, w) {
-		t.Fatal(err)
-	}
-	if n := testing.AllocsPerRun(100, func() { _ = d.Read(p, 4096) }); n != 0 {
-		t.Fatal(n)
-	}
-	t.Log(d.Read(p, 100), d.Read(p, 64<<20))
-	if err := d.Close(); err != nil {
-		t.Fatal(err)
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t testing.TB, c Config, o bdev.Options) *bdev.Device {
+	b, err := New(c)
+	require.NoError(t, err)
+	d, err := bdev.New("malloc:test", b, o)
+	require.NoError(t, err)
+	return d
+}
+
+func TestConformance(t *testing.T) {
+	for _, blockSize := range []int{512, 4096} {
+		t.Run(fmt.Sprint(blockSize), func(t *testing.T) {
+			bdevtest.Run(t, func(t *testing.T) *bdev.Device {
+				return open(t, Config{Size: 16 << 20, BlockSize: blockSize}, bdev.Options{})
+			})
+		})
 	}
 }
 
+func TestNoAllocations(t *testing.T) {
+	d := open(t, Config{Size: 16 << 20}, bdev.Options{})
+	bdevtest.NoAllocations(t, d)
+	require.NoError(t, d.Close())
+}
+
+func TestConfigRefused(t *testing.T) {
+	for _, c := range []Config{{}, {Size: -4096}, {Size: 1000}, {Size: 4096, BlockSize: 100}, {Size: 1 << 20, BlockSize: 3072}} {
+		_, err := New(c)
+		require.ErrorIs(t, err, bdev.ErrInvalid, "%+v", c)
+	}
+}
+
+// BenchmarkRead is the synchronous path of one goroutine.
 func BenchmarkRead(b *testing.B) {
-	m, _ := New(Config{Size: 64 << 20})
-	d, _ := bdev.New("malloc:64MiB", m, bdev.Options{Fresh: true})
+	d := open(b, Config{Size: 64 << 20}, bdev.Options{})
 	p := make([]byte, 4096)
 	for i := range b.N {
-		d.Read(p, int64(i&1023)<<12)
+		if err := d.Read(p, int64(i&1023)<<12); err != nil {
+			b.Fatal(err)
+		}
 	}
+	require.NoError(b, d.Close())
 }

@@ -1,0 +1,5 @@
+//go:build race
+
+package bdevtest
+
+const raceEnabled = true
