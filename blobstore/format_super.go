@@ -74,9 +74,6 @@ func (r region) end() uint64 { return uint64(r.start) + uint64(r.length) }
 // superState is what in-place writes of a superblock change besides its CRC.
 type superState struct{ version, clean uint32 }
 
-// legalStates are the states between which a superblock is rewritten in place, so that a torn write mixes two of them.
-var legalStates = []superState{{versionSPDK, 1}, {versionSPDK, 0}, {versionDirty, 0}}
-
 // superblock is the decoded superblock.
 type superblock struct {
 	version      uint32

@@ -1,0 +1,64 @@
+package blobstore
+
+import (
+	"sort"
+	"sync/atomic"
+)
+
+// extentMap is where a blob's bytes are. It never changes: a blob that grows or shrinks gets a new one, which I/O that
+// is under way does not notice.
+type extentMap struct {
+	runs []mapRun
+	size int64     // bytes
+	use  *useCount // I/O under way that was mapped by this map or one this grew from
+}
+
+// mapRun is a run of bytes that is contiguous in the blob and on the device.
+type mapRun struct{ off, dev, len int64 }
+
+// useCount counts the I/O under way on clusters that a blob may give up meanwhile: they stay unallocated until it
+// is done.
+type useCount struct {
+	n       atomic.Int64
+	retired atomic.Bool // clusters wait for the count to reach zero
+}
+
+// newExtentMap maps a blob's runs. All of them are allocated: blobs with others are refused.
+func newExtentMap(super *superblock, list []extent, use *useCount) *extentMap {
+	m := &extentMap{runs: make([]mapRun, len(list)), use: use}
+	for i, e := range list {
+		n := int64(e.count) * int64(super.clusterSize)
+		m.runs[i] = mapRun{off: m.size, dev: super.clusterOffset(e.start), len: n}
+		m.size += n
+	}
+	return m
+}
+
+// at is the run that holds offset off, which lies within the blob.
+func (m *extentMap) at(off int64) *mapRun { return &m.runs[m.index(off)] }
+
+func (m *extentMap) index(off int64) int {
+	if len(m.runs) == 1 {
+		return 0
+	}
+	return sort.Search(len(m.runs), func(i int) bool { return m.runs[i].off+m.runs[i].len > off })
+}
+
+// each calls f for every contiguous part of [off, off+n), which lies within the blob.
+func (m *extentMap) each(off, n int64, f func(dev, length int64) error) error {
+	for i := m.index(off); n > 0; i++ {
+		r := &m.runs[i]
+		k := min(n, r.off+r.len-off)
+		if err := f(r.dev+off-r.off, k); err != nil {
+			return err
+		}
+		off, n = off+k, n-k
+	}
+	return nil
+}
+
+// contiguous returns where [off, off+n) begins on the device if it is in one piece there.
+func (m *extentMap) contiguous(off, n int64) (dev int64, ok bool) {
+	r := m.at(off)
+	return r.dev + off - r.off, off+n <= r.off+r.len
+}

@@ -1,0 +1,380 @@
+package blobstore
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/blobkv/blobkv/bdev"
+)
+
+// OpenOptions say how a store is opened.
+type OpenOptions struct {
+	ReadOnly bool   // nothing on the device changes; a dirty store is recovered in memory
+	Type     string // the bstype that is expected; "" accepts any
+	// Recover opens a store for writing that SPDK left dirty, trusting what its metadata pages say.
+	Recover  bool
+	Progress func(done, total int64) // metadata pages read
+}
+
+// legalStates are the states of a superblock between which a write in place may have been torn.
+var legalStates = []superState{{versionSPDK, 1}, {versionSPDK, 0}, {versionDirty, 0}}
+
+// Open opens the store on a device, which the caller keeps open until the store is closed. A store of ours that was not
+// closed is recovered from its journal. Its errors are ErrNotBlobstore, ErrWrongType, ErrNewerVersion, ErrTruncated,
+// ErrUnsupported, ErrNotClean, ErrCorrupt (with a *CorruptError that says where) and the device's.
+func Open(dev *bdev.Device, o OpenOptions) (*Store, error) {
+	super, err := readSuper(dev, legalStates)
+	if err != nil {
+		return nil, err
+	}
+	if o.Type != "" && super.typeName() != o.Type {
+		return nil, fmt.Errorf("%s: superblock at offset 0: %w: expected %q, got %q", dev.Name(), ErrWrongType, o.Type, super.typeName())
+	}
+	if b := dev.Properties().BlockSize; b > pageSize {
+		return nil, fmt.Errorf("%s: %w: blocks of %d bytes, at most %d", dev.Name(), ErrUnsupported, b, pageSize)
+	}
+	s := newStore(dev, super, o.ReadOnly)
+	if err := s.mount(o); err != nil {
+		if s.j != nil {
+			s.j.release()
+		}
+		return nil, err
+	}
+	if !s.readOnly {
+		s.startWorker()
+	}
+	return s, nil
+}
+
+func newStore(dev *bdev.Device, super superblock, readOnly bool) *Store {
+	s := &Store{
+		dev: dev, super: super, found: super, readOnly: readOnly || dev.Properties().ReadOnly,
+		wake: make(chan struct{}, 1), quit: make(chan struct{}),
+		blobs: make(map[BlobID]*Blob), bad: make(map[BlobID]error), dirty: make(map[BlobID]*dirtyBlob),
+	}
+	s.changed = sync.NewCond(&s.mu)
+	return s
+}
+
+// ours reports whether one of our writers had the store open, or was about to open or close it.
+func (s *superblock) ours() bool {
+	return s.version == versionDirty || s.torn && s.crcCandidate.version == versionDirty
+}
+
+func (s *Store) mount(o OpenOptions) error {
+	switch {
+	case s.super.ours():
+		return s.mountDirty(o)
+	case s.super.clean == 1 && !s.super.torn:
+		return s.mountClean(o, true)
+	case s.readOnly || o.Recover:
+		s.recovered = true
+		return s.mountClean(o, false)
+	}
+	return fmt.Errorf("%s: %w: SPDK left it dirty; open it read-only or ask for recovery", s.dev.Name(), ErrNotClean)
+}
+
+// adopt takes over what a load found.
+func (s *Store) adopt(m *metadata) {
+	s.pages = m.usedPages
+	s.space = newSpace(m.usedClusters, s.dev.Properties().Sparse && !s.readOnly)
+	for _, b := range m.bad {
+		s.bad[b.id] = b.err
+		s.pages.set(int(b.id.page()))
+	}
+	for id, st := range m.blobs {
+		b := newBlob(s, st)
+		s.blobs[id] = b
+		s.owed += b.owed()
+	}
+	for p := s.pages.nextSet(0); p >= 0; p = s.pages.nextSet(p + 1) {
+		s.highWater = uint32(p) + 1
+	}
+}
+
+// mountClean opens a store whose journal, if it has one, holds nothing.
+func (s *Store) mountClean(o OpenOptions, masks bool) error {
+	m, err := loadMetadata(s.dev, &s.super, loadOptions{masks: masks, progress: o.Progress})
+	if err != nil {
+		return err
+	}
+	st := journalOf(m)
+	if st != nil {
+		s.journalID = st.id
+	}
+	s.adopt(m)
+	if s.readOnly {
+		return nil
+	}
+	if s.super.version != versionSPDK {
+		return fmt.Errorf("%s: %w for writing: superblock version %d, want %d", s.dev.Name(), ErrUnsupported, s.super.version, versionSPDK)
+	}
+	if err := s.scrub(); err != nil {
+		return err
+	}
+	if err := s.openJournal(st); err != nil {
+		return err
+	}
+	if err := s.checkpoint(); err != nil { // a header with a session of its own
+		return err
+	}
+	return s.writeSuper(versionDirty, 0)
+}
+
+// journalOf is the journal among blobs that can be trusted.
+func journalOf(m *metadata) *blobState {
+	for _, id := range m.ids() {
+		if st := m.blobs[id]; st.refused == nil {
+			if _, ok := journalTagOf(st); ok {
+				return st
+			}
+		}
+	}
+	return nil
+}
+
+// scrub zeroes md pages below the high-water mark that hold something but belong to nothing: once the superblock says
+// that only our journal counts, every valid root page is a blob.
+func (s *Store) scrub() error {
+	holes := newBitmap(s.super.mdPages())
+	for p := s.pages.nextClear(0); p >= 0 && p < int(s.highWater); p = s.pages.nextClear(p + 1) {
+		holes.set(p)
+	}
+	if holes.count() == 0 {
+		return nil
+	}
+	t := newPageTable(s.dev, &s.super, nil)
+	t.load(&holes, nil)
+	var images []mdPage
+	for p := holes.nextSet(0); p >= 0; p = holes.nextSet(p + 1) {
+		if b, err := t.page(pageIndex(p)); err != nil || !isZeroPage(b) {
+			images = append(images, mdPage{pageIndex(p), zeroPage})
+		}
+	}
+	if len(images) == 0 {
+		return nil
+	}
+	if err := s.writePages(images); err != nil {
+		return err
+	}
+	return s.dev.Flush()
+}
+
+// openJournal prepares the journal of a clean store, and makes one if there is none.
+func (s *Store) openJournal(st *blobState) error {
+	var ji *journalImage
+	var err error
+	if st == nil {
+		ji, err = s.addJournal()
+	} else {
+		tag, _ := journalTagOf(st)
+		if tag.page != st.id.page() {
+			return fmt.Errorf("%s: journal: %w", s.dev.Name(), ErrNewerVersion)
+		}
+		ji, err = readJournal(s.dev, &s.super, st, tag, false)
+	}
+	if err != nil {
+		return err
+	}
+	if ji.headerErr() != nil { // it holds nothing: what is damaged is only the place where it would go on
+		if ji.base, err = ji.file.format(ji.tag.uuid, s.space.sparse); err != nil {
+			return err
+		}
+		if err := s.dev.Flush(); err != nil {
+			return err
+		}
+	}
+	s.startJournal(ji, journalEnd{
+		lsn: ji.base.checkpoint, position: ji.base.start, sequence: ji.base.sequence, chain: ji.base.chain,
+	})
+	return nil
+}
+
+// startJournal lets the journal go on at end with a session of its own: whatever lies in the ring beyond is void.
+func (s *Store) startJournal(ji *journalImage, end journalEnd) {
+	j := newJournal(ji.file, ji.base)
+	j.session = newSession()
+	j.next, j.written, j.carried = end.lsn+1, end.lsn, end.lsn
+	j.position, j.start, j.sequence, j.chain = end.position, end.position, end.sequence, end.chain
+	s.j = j
+	s.durable.Store(uint64(end.lsn))
+	s.confirmed, s.durableConfirmed = end.lsn, end.lsn
+	if end.sequence > 0 {
+		s.writtenSequence, s.durableSequence = end.sequence-1, end.sequence-1
+	}
+}
+
+// mountDirty recovers a store of ours from its journal: complete the newest checkpoint, redo what follows, and make a
+// checkpoint of the result. Reading only, all of it happens in memory.
+func (s *Store) mountDirty(o OpenOptions) error {
+	st, tag, err := findJournal(s.dev, &s.super)
+	if err != nil {
+		return err
+	}
+	ji, err := readJournal(s.dev, &s.super, st, tag, true)
+	if err == nil {
+		err = ji.headerErr()
+	}
+	if err != nil {
+		return err
+	}
+	m, err := loadMetadata(s.dev, &s.super, loadOptions{
+		highWater: pageIndex(ji.base.highWater), overlay: ji.overlay(), progress: o.Progress,
+	})
+	if err != nil {
+		return err
+	}
+	s.recovered = true
+	s.journalID = st.id
+	s.adopt(m)
+	s.highWater = max(s.highWater, ji.base.highWater)
+	r := redo{store: s}
+	end, err := ji.replay(&r)
+	if err != nil {
+		return err
+	}
+	s.replayed = r.records
+	s.durable.Store(uint64(end.lsn))
+	if s.readOnly {
+		return nil
+	}
+	return s.completeRecovery(ji, end)
+}
+
+// completeRecovery brings the device to the state that was recovered in memory. It may be cut at any point and begins
+// again: the ring and the images stay until the last header is durable.
+func (s *Store) completeRecovery(ji *journalImage, end journalEnd) error {
+	if s.super.torn {
+		if err := s.writeSuper(versionDirty, 0); err != nil {
+			return err
+		}
+	}
+	if ji.finish {
+		if err := s.writePages(ji.images); err != nil {
+			return err
+		}
+		if err := s.dev.Flush(); err != nil {
+			return err
+		}
+		if err := ji.file.writeHeader(&ji.base); err != nil {
+			return err
+		}
+		if err := s.dev.Flush(); err != nil {
+			return err
+		}
+	}
+	s.startJournal(ji, end)
+	return s.checkpoint()
+}
+
+// writeSuper changes version and clean of the superblock in place and makes that durable.
+func (s *Store) writeSuper(version, clean uint32) error {
+	s.super.version, s.super.clean, s.super.torn = version, clean, false
+	if err := writeSuperblock(s.dev, &s.super); err != nil {
+		return err
+	}
+	if err := s.dev.Flush(); err != nil {
+		return fmt.Errorf("%s: flush: %w", s.dev.Name(), err)
+	}
+	return nil
+}
+
+func writeSuperblock(dev *bdev.Device, super *superblock) error {
+	b := make([]byte, superSize)
+	if err := super.marshal(b); err != nil {
+		return err
+	}
+	if err := doRetry(dev, bdev.OpWrite, b, 0, 0); err != nil {
+		return fmt.Errorf("%s: superblock at offset 0: %w", dev.Name(), err)
+	}
+	return nil
+}
+
+// Close makes everything durable and leaves a clean store that SPDK's tools load. The device stays open. A store that
+// has failed is left as it is, to be recovered at the next open; Close then returns why.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.closed = true
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	if s.readOnly {
+		return nil
+	}
+	s.stopWorker()
+	defer s.j.release()
+	if err := s.Err(); err != nil {
+		return err
+	}
+	return s.shut()
+}
+
+// shut writes the last checkpoint, the masks, the closed header and the clean superblock, each durable before the next.
+func (s *Store) shut() error {
+	if err := s.checkpoint(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	for _, p := range s.space.pending { // the I/O they wait for is over with the store
+		s.space.put(p.runs)
+	}
+	s.space.pending, s.space.waiting = nil, 0
+	m := s.metadata()
+	s.mu.Unlock()
+	if err := writeMasks(s.dev, &s.super, masksOf(m)); err != nil {
+		return s.failed(err)
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	h := s.j.header
+	h.generation++
+	h.closed = true
+	if err := s.j.file.writeHeader(&h); err != nil {
+		return s.failed(err)
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	if err := s.writeSuper(versionSPDK, 1); err != nil {
+		return s.failed(err)
+	}
+	return nil
+}
+
+// metadata is the store's state as a load would find it. The caller holds mu.
+func (s *Store) metadata() *metadata {
+	m := &metadata{super: s.super, blobs: make(map[BlobID]*blobState), usedPages: s.pages, usedClusters: s.space.used}
+	for id, b := range s.blobs {
+		m.blobs[id] = b.st
+	}
+	for id, err := range s.bad {
+		m.bad = append(m.bad, badBlob{id, err})
+	}
+	return m
+}
+
+// writeMasks writes the three masks.
+func writeMasks(dev *bdev.Device, super *superblock, k *masks) error {
+	for _, w := range []struct {
+		kind maskKind
+		at   region
+		bits *bitmap
+	}{
+		{maskPages, super.pageMask, &k.pages},
+		{maskClusters, super.clusterMask, &k.clusters},
+		{maskBlobIDs, super.blobIDMask, &k.blobIDs},
+	} {
+		b := make([]byte, w.at.bytes())
+		if err := marshalMask(b, w.kind, w.bits); err != nil {
+			return err
+		}
+		if err := doRetry(dev, bdev.OpWrite, b, w.at.offset(), 0); err != nil {
+			return fmt.Errorf("%s: %v at offset %d: %w", dev.Name(), w.kind, w.at.offset(), err)
+		}
+	}
+	return nil
+}
