@@ -496,14 +496,4 @@ func (s *blobState) writeDescriptors(w *pageWriter) error {
 	return w.extents(s.extents)
 }
 
-// pageCount is how many pages encode needs.
-func (s *blobState) pageCount() int {
-	n := pageIndex(0)
-	w := pageWriter{id: s.id, alloc: func() (pageIndex, error) { n++; return n, nil }}
-	if s.writeDescriptors(&w) != nil {
-		return 0
-	}
-	return len(w.pages)
-}
-
 var errXattrTooLong = errors.New("xattr does not fit a metadata page")

@@ -27,31 +27,6 @@ func imageDevice(t testing.TB, img []byte) (dev *bdev.Device, read func() []byte
 	}
 }
 
-// TestCheckGolden checks every image that SPDK wrote: none is damaged, and none is changed.
-func TestCheckGolden(t *testing.T) {
-	for _, g := range loadManifest(t) {
-		t.Run(g.File, func(t *testing.T) {
-			t.Parallel()
-			img := readGolden(t, g.File)
-			dev, read := imageDevice(t, img)
-			r, err := Check(dev, CheckOptions{})
-			require.NoError(t, err)
-			var out strings.Builder
-			require.NoError(t, r.Print(&out))
-			require.True(t, r.OK(), out.String())
-			require.Contains(t, out.String(), ": OK\n")
-			want := g.Blobs
-			if g.OnDiskBlobs != nil {
-				want = g.OnDiskBlobs
-			}
-			require.Equal(t, len(want), r.Blobs)
-			require.Zero(t, r.Bad)
-			require.Equal(t, g.Super.Type, r.Info.Type)
-			require.True(t, bytes.Equal(img, read()))
-		})
-	}
-}
-
 // ownImage is a clean store of ours with a few blobs, and the id of one of them.
 func ownImage(t testing.TB) ([]byte, BlobID) {
 	t.Helper()

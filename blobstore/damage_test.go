@@ -139,7 +139,7 @@ func TestFlippedByteAnywhere(t *testing.T) {
 		dev := &ramDevice{data: img}
 		before := loadGolden(t, dev)
 		for _, span := range metadataBytes(before) {
-			for off := span[0] + r.Int64N(16); off < span[0]+span[1]; off += 1 + r.Int64N(120) {
+			for off := span[0] + r.Int64N(16); off < span[0]+span[1]; off += 1 + r.Int64N(400) {
 				bit := byte(1) << r.IntN(8)
 				img[off] ^= bit
 				requireIsolated(t, dev, before, off)
