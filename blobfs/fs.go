@@ -1,0 +1,147 @@
+package blobfs
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/blobkv/blobkv/blobstore"
+	"github.com/blobkv/blobkv/internal/dmabuf"
+)
+
+// FormatOptions say how Format lays a file system out. The zero value is a good choice.
+type FormatOptions struct {
+	blobstore.FormatOptions // Type is set by blobfs
+}
+
+// Options say how a file system is mounted. The zero value is a good choice.
+type Options struct {
+	ReadOnly         bool  // nothing on the device changes
+	WriteBufferBytes int64 // bound on write-behind memory of the whole file system; 0: 16 MiB
+	ReadAheadBytes   int64 // bound on read-ahead memory of the whole file system; 0: 8 MiB
+	Progress         func(done, total int64)
+}
+
+const (
+	defaultWriteBuffer = 16 << 20
+	defaultReadAhead   = 8 << 20
+	minMemory          = 1 << 20 // a smaller bound would leave no room for one buffer per stream
+)
+
+// FS is a mounted file system. Safe for any goroutine. Paths are slash-separated, cleaned like path.Clean, rooted at "/".
+type FS struct {
+	store    *blobstore.Store
+	block    int64  // unit of data I/O in bytes
+	cluster  int64  // bytes
+	align    int    // memory alignment that spares the device layer a copy
+	sparse   bool   // the device is an image file whose fresh ranges cost host metadata
+	total    int64  // bytes in clusters, free or not
+	readOnly string // why nothing can be written; "" when it can
+	closed   atomic.Bool
+
+	writeMem *dmabuf.Pool // write-behind buffers
+	readMem  *dmabuf.Pool // read-ahead buffers
+	zeros    zeroBuffer   // what log-ahead writes
+	holders  holders      // open files that hold write-behind memory
+	stats    counters
+
+	// ns guards the tree: every node's place, links and opens. A change is committed to the store under it, so that
+	// the order of transactions is the order of changes in memory.
+	ns struct {
+		sync.RWMutex
+		root   *node
+		active map[*node]struct{} // nodes with fileData: open, or closed with a length that is not synced
+	}
+}
+
+// Store is the blobstore below. The file system owns its blobs.
+func (fs *FS) Store() *blobstore.Store { return fs.store }
+
+// ReadOnlyReason says why the file system cannot be written, "" when it can.
+func (fs *FS) ReadOnlyReason() string { return fs.readOnly }
+
+// DirEntry is one name in a directory.
+type DirEntry struct {
+	Name string
+	Info Info
+}
+
+// Info describes a file or directory.
+type Info struct {
+	ID      blobstore.BlobID
+	Size    int64 // exact bytes
+	Dir     bool
+	Links   int
+	ModTime time.Time
+}
+
+// Format makes an empty file system on a device, replacing what is there under the rules of blobstore.Format.
+func Format(dev *blobstore.Device, o FormatOptions) error {
+	o.FormatOptions.Type = StoreType
+	if err := blobstore.Format(dev, o.FormatOptions); err != nil {
+		return fromStore(err)
+	}
+	store, err := blobstore.Open(dev, blobstore.OpenOptions{Type: StoreType})
+	if err != nil {
+		return fromStore(err)
+	}
+	if err := makeRoot(store); err != nil {
+		_ = store.Close() // the first error says more
+		return fromStore(err)
+	}
+	return fromStore(store.Close())
+}
+
+// makeRoot creates the root directory, whose id is fixed.
+func makeRoot(store *blobstore.Store) error {
+	tx := store.Begin()
+	id := tx.Create()
+	if id != RootID {
+		tx.Abort()
+		return fmt.Errorf("%w: root directory got blob %#x, expected %#x", ErrCorrupt, uint64(id), uint64(RootID))
+	}
+	tx.SetXattr(id, xattrSuper, superValue{version: formatVersion}.marshal())
+	tx.SetXattr(id, xattrNode, nodeValue{kind: kindDir, created: now()}.marshal())
+	lsn, err := tx.Commit()
+	if err != nil {
+		return err
+	}
+	return store.Sync(lsn)
+}
+
+// writable returns why nothing may be changed.
+func (fs *FS) writable() error {
+	switch {
+	case fs.closed.Load():
+		return ErrClosed
+	case fs.readOnly != "":
+		return fmt.Errorf("%w: %s", ErrReadOnly, fs.readOnly)
+	}
+	if err := fs.store.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
+	return nil
+}
+
+// usable returns an error once the file system is closed.
+func (fs *FS) usable() error {
+	if fs.closed.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Sync makes every namespace change so far durable.
+func (fs *FS) Sync() error {
+	if err := fs.usable(); err != nil {
+		return err
+	}
+	return fromStore(fs.store.Sync(fs.store.LastLSN()))
+}
+
+// roundUp returns n rounded up to a multiple of unit.
+func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
+
+// roundDown returns n rounded down to a multiple of unit.
+func roundDown(n, unit int64) int64 { return n - n%unit }

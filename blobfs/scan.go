@@ -1,0 +1,232 @@
+package blobfs
+
+import (
+	"fmt"
+	"sort"
+
+	"github.com/blobkv/blobkv/blobstore"
+)
+
+// scan is the tree as the blobs' attributes describe it. Mount and Check share it.
+type scan struct {
+	super    superValue
+	root     *node
+	nodes    map[blobstore.BlobID]*node
+	links    []scannedLink
+	orphans  []blobstore.BlobID // no name: unlinked while open
+	excess   []*scannedFile     // more clusters than the length needs
+	foreign  []blobstore.BlobID // not ours
+	findings []blobstore.Finding
+	files    int64
+	dirs     int64
+	bytes    int64
+}
+
+type scannedLink struct {
+	parent blobstore.BlobID
+	name   string
+	n      *node
+}
+
+type scannedFile struct {
+	n    *node
+	need int64 // clusters
+}
+
+// scanStore reads every blob's attributes and builds the tree. What is damaged is left out and reported; an error means
+// that there is no tree at all.
+func scanStore(store *blobstore.Store) (*scan, error) {
+	s := &scan{nodes: make(map[blobstore.BlobID]*node)}
+	if err := s.readSuper(store); err != nil {
+		return nil, err
+	}
+	for _, id := range store.IDs() {
+		s.readBlob(store, id)
+	}
+	if s.root = s.nodes[RootID]; s.root == nil || !s.root.isDir() {
+		return nil, fmt.Errorf("%w: the root, blob %v, is not a directory", ErrCorrupt, RootID)
+	}
+	s.attach()
+	s.findUnreachable()
+	return s, nil
+}
+
+// readSuper judges whether the store holds a blobfs this program can read.
+func (s *scan) readSuper(store *blobstore.Store) error {
+	if t := store.Info().Type; t != StoreType {
+		return fmt.Errorf("%w: blobstore of type %q, expected %q", ErrNotFS, t, StoreType)
+	}
+	blob, err := store.Blob(RootID)
+	if err != nil {
+		return fmt.Errorf("root directory: %w", fromStore(err))
+	}
+	value, ok := blob.Xattr(xattrSuper)
+	if !ok {
+		return fmt.Errorf("%w: the root, blob %v, has no attribute %s", ErrNotFS, RootID, xattrSuper)
+	}
+	return s.super.unmarshal(value)
+}
+
+// report notes what is wrong with a blob.
+func (s *scan) report(severity blobstore.Severity, id blobstore.BlobID, err error) {
+	s.findings = append(s.findings, blobstore.Finding{Severity: severity, Blob: id, Err: err})
+}
+
+// readBlob makes a node of a blob and collects its names.
+func (s *scan) readBlob(store *blobstore.Store, id blobstore.BlobID) {
+	blob, err := store.Blob(id)
+	if err != nil {
+		return // damaged or not supported: the store's own check says so
+	}
+	attrs := blob.Xattrs()
+	value, ok := attrs[xattrNode]
+	if !ok {
+		s.foreign = append(s.foreign, id)
+		return
+	}
+	n, err := readNode(id, value)
+	if err != nil {
+		s.report(blobstore.SeverityError, id, fmt.Errorf("blob %v: %w", id, err))
+		return
+	}
+	s.nodes[id] = n
+	s.readLinks(n, attrs)
+	if n.isDir() {
+		s.dirs++
+		return
+	}
+	s.files++
+	s.readLength(store, n, blob, attrs)
+}
+
+// readNode decodes what a blob is.
+func readNode(id blobstore.BlobID, value []byte) (*node, error) {
+	var v nodeValue
+	if err := v.unmarshal(value); err != nil {
+		return nil, err
+	}
+	n := &node{id: id}
+	n.changed.Store(v.created)
+	if v.kind == kindDir {
+		n.entries = make(map[string]*node)
+	}
+	return n, nil
+}
+
+// readLinks collects a blob's names.
+func (s *scan) readLinks(n *node, attrs map[string][]byte) {
+	found := false
+	for key := range attrs {
+		parent, name, isLink, err := parseLinkKey(key)
+		switch {
+		case !isLink:
+			continue
+		case err != nil:
+			s.report(blobstore.SeverityError, n.id, fmt.Errorf("blob %v: %w", n.id, err))
+		default:
+			s.links = append(s.links, scannedLink{parent, name, n})
+		}
+		found = true
+	}
+	if !found && n.id != RootID {
+		s.orphans = append(s.orphans, n.id)
+	}
+}
+
+// readLength decodes a file's length and compares it with its clusters.
+func (s *scan) readLength(store *blobstore.Store, n *node, blob *blobstore.Blob, attrs map[string][]byte) {
+	var v lengthValue
+	if value, ok := attrs[xattrLength]; ok {
+		if err := v.unmarshal(value); err != nil {
+			s.damaged(n, err)
+			return
+		}
+		n.changed.Store(v.changed)
+	}
+	if v.length > blob.Size() {
+		s.damaged(n, fmt.Errorf("%w: length %d, but its clusters hold %d bytes", ErrCorrupt, v.length, blob.Size()))
+		return
+	}
+	n.size.Store(v.length)
+	s.bytes += v.length
+	if need := roundUp(v.length, int64(store.ClusterSize())) / int64(store.ClusterSize()); need < blob.Clusters() {
+		s.excess = append(s.excess, &scannedFile{n, need})
+	}
+}
+
+// damaged marks a file that can be seen but not opened.
+func (s *scan) damaged(n *node, err error) {
+	n.damage = fmt.Errorf("blob %v: %w", n.id, err)
+	s.report(blobstore.SeverityError, n.id, n.damage)
+}
+
+// attach puts every node where its names say, in an order that does not depend on chance.
+func (s *scan) attach() {
+	sort.Slice(s.links, func(i, j int) bool {
+		a, b := &s.links[i], &s.links[j]
+		if a.n.id != b.n.id {
+			return a.n.id < b.n.id
+		}
+		if a.parent != b.parent {
+			return a.parent < b.parent
+		}
+		return a.name < b.name
+	})
+	for i := range s.links {
+		if err := s.attachLink(&s.links[i]); err != nil {
+			s.report(blobstore.SeverityError, s.links[i].n.id, err)
+		}
+	}
+}
+
+func (s *scan) attachLink(l *scannedLink) error {
+	bad := func(why string) error {
+		return fmt.Errorf("%w: blob %v: name %q in directory %v: %s", ErrCorrupt, l.n.id, l.name, l.parent, why)
+	}
+	dir := s.nodes[l.parent]
+	switch {
+	case dir == nil:
+		return bad("the directory does not exist")
+	case !dir.isDir():
+		return bad("the directory is a file")
+	case l.n.id == RootID:
+		return bad("the root has no name")
+	case l.n.isDir() && l.n.parent != nil:
+		return bad("the directory has another name already")
+	}
+	if taken := dir.entries[l.name]; taken != nil {
+		return bad(fmt.Sprintf("blob %v has the name already", taken.id))
+	}
+	dir.entries[l.name] = l.n
+	l.n.links++
+	if l.n.isDir() {
+		l.n.parent = dir
+	}
+	return nil
+}
+
+// findUnreachable reports nodes that have names but no path from the root. They are kept: their directory may only be
+// unreadable at the moment.
+func (s *scan) findUnreachable() {
+	s.root.links = 1
+	reached := map[*node]bool{}
+	walk(s.root, reached)
+	var lost []blobstore.BlobID
+	for id, n := range s.nodes {
+		if !reached[n] && n.links > 0 {
+			lost = append(lost, id)
+		}
+	}
+	sort.Slice(lost, func(i, j int) bool { return lost[i] < lost[j] })
+	for _, id := range lost {
+		s.report(blobstore.SeverityError, id, fmt.Errorf("%w: blob %v: no path leads to it from the root", ErrCorrupt, id))
+	}
+}
+
+// walk marks what can be reached from n. A cycle cannot be: a directory has one parent, and the root none.
+func walk(n *node, reached map[*node]bool) {
+	reached[n] = true
+	for _, child := range n.entries {
+		walk(child, reached)
+	}
+}
