@@ -505,3 +505,13 @@ func (m memPages) page(p pageIndex) ([]byte, error) {
 func (m memPages) place(err error, p pageIndex) error {
 	return at(err, "memory", int64(p)*pageSize, fmt.Sprintf("metadata page %d", p))
 }
+
+// pageCount is how many pages encode needs, found out by encoding.
+func (s *blobState) pageCount() int {
+	n := pageIndex(0)
+	w := pageWriter{id: s.id, alloc: func() (pageIndex, error) { n++; return n, nil }}
+	if s.writeDescriptors(&w) != nil {
+		return 0
+	}
+	return len(w.pages)
+}
