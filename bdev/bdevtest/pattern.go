@@ -11,13 +11,25 @@ import (
 	"github.com/blobkv/blobkv/internal/dmabuf"
 )
 
-// pattern fills p with bytes that depend on their place on the device and on a generation, so that data that comes
-// from the wrong place or time is seen.
+const (
+	sector     = 512 // the least that lands as one
+	lineLength = 64
+)
+
+// pattern fills p, whole sectors, with bytes that depend on their sector on the device and on a generation, so that
+// data that comes from the wrong place or time is seen. Within a sector a line repeats: the suite has many megabytes
+// to fill.
 func pattern(p []byte, off int64, generation uint64) {
-	for i := 0; i < len(p); i += 8 {
-		v := (uint64(off)+uint64(i))*0x9E3779B97F4A7C15 ^ generation*0xC2B2AE3D27D4EB4F
-		v ^= v >> 29
-		binary.LittleEndian.PutUint64(p[i:], v|1)
+	for ; len(p) > 0; p, off = p[sector:], off+sector {
+		seed := uint64(off)*0x9E3779B97F4A7C15 ^ generation*0xC2B2AE3D27D4EB4F
+		for i := 0; i < lineLength; i += 8 {
+			seed ^= seed >> 29
+			seed *= 0xBF58476D1CE4E5B9
+			binary.LittleEndian.PutUint64(p[i:], seed|1)
+		}
+		for n := lineLength; n < sector; n *= 2 {
+			copy(p[n:sector], p[:n])
+		}
 	}
 }
 
