@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/bdev/open"
+	"github.com/blobkv/blobkv/blobstore"
+)
+
+// Exit codes are stable: scripts may rely on them. A code that is not listed must be treated as failure.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitNotStore    = 3
+	exitFindings    = 4
+	exitInUse       = 5
+	exitNotFound    = 6
+	exitNoSpace     = 7
+	exitCorrupt     = 8
+	exitRefused     = 9
+	exitInterrupted = 130
+)
+
+const exitCodeHelp = `  0    done
+  1    failed (I/O error and anything not listed here)
+  2    wrong arguments
+  3    the device holds no store, one of another type, or one of a newer version
+  4    check found problems, or perf --verify found wrong content
+  5    the device is in use by another process
+  6    no such device, blob or file
+  7    no space left
+  8    metadata is corrupt or truncated
+  9    refused: the device holds something else, or the blob needs what is not supported
+  130  interrupted`
+
+// usageError is a wrong command line.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() + " (see blobcli --help)" }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// errContent is content that is not what was written.
+var errContent = errors.New("wrong content")
+
+// errFindings ends a command that has already said what it found.
+var errFindings = errors.New("problems found")
+
+func isSilent(err error) bool { return errors.Is(err, errFindings) || errors.Is(err, syscall.EPIPE) }
+
+// exitCodes maps sentinels to codes; the first match counts.
+var exitCodes = []struct {
+	target error
+	code   int
+}{
+	{errFindings, exitFindings},
+	{errContent, exitFindings},
+	{open.ErrName, exitUsage},
+	{bdev.ErrInUse, exitInUse},
+	{blobstore.ErrInUse, exitRefused},
+	{blobstore.ErrUnsupportedBlob, exitRefused},
+	{blobstore.ErrNotBlobstore, exitNotStore},
+	{blobstore.ErrWrongType, exitNotStore},
+	{blobstore.ErrNewerVersion, exitNotStore},
+	{blobstore.ErrCorrupt, exitCorrupt},
+	{blobstore.ErrTruncated, exitCorrupt},
+	{syscall.ENOSPC, exitNoSpace},
+	{fs.ErrNotExist, exitNotFound},
+	{syscall.EPIPE, exitOK},
+}
+
+// exitCode is the code of an error; ctx tells whether the user interrupted the command.
+func exitCode(ctx context.Context, err error) int {
+	if ctx.Err() != nil {
+		return exitInterrupted
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	for _, e := range exitCodes {
+		if errors.Is(err, e.target) {
+			return e.code
+		}
+	}
+	return exitFailure
+}

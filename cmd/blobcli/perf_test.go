@@ -1,0 +1,70 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestPerfVerifies runs every workload and has it check the content it reads and wrote.
+func TestPerfVerifies(t *testing.T) {
+	for _, rw := range perfWorkloads {
+		for _, depth := range []string{"1", "8"} {
+			args := []string{"-d", "malloc:8MiB", "bdev", "perf", "--rw", rw, "--time", "50ms", "--threads", "2", "--iodepth", depth, "--seed", "7"}
+			if rw == "flush" {
+				args = args[:len(args)-4]
+			} else {
+				args = append(args, "--verify")
+			}
+			var r perfResult
+			okJSON(t, &r, args...)
+			require.NotZero(t, r.IOs, rw)
+			require.NotZero(t, r.IOPS)
+			require.LessOrEqual(t, r.P50US, r.P99US)
+			if rw != "flush" {
+				require.NotZero(t, r.Verified, "%s depth %s", rw, depth)
+			}
+		}
+	}
+}
+
+func TestPerfOnAnImage(t *testing.T) {
+	device := filepath.Join(t.TempDir(), "perf.img")
+	var r perfResult
+	okJSON(t, &r, "-d", device+"?size=16MiB", "bdev", "perf", "--rw", "write", "--flush-each", "--time", "50ms")
+	require.NotZero(t, r.IOs)
+	require.NotZero(t, r.CPUPerIOUS)
+
+	refused := blobcli("", "-d", device, "bdev", "perf", "--rw", "randwrite", "--time", "50ms")
+	require.Equal(t, exitUsage, refused.code)
+	require.Contains(t, refused.stderr, "--force")
+	okJSON(t, &r, "-d", device, "bdev", "perf", "--rw", "randread", "--iodepth", "4", "--time", "50ms")
+	require.NotZero(t, r.IOs)
+}
+
+func TestPerfRefuses(t *testing.T) {
+	for _, args := range [][]string{
+		{"--rw", "scribble"},
+		{"--bs", "1000"},
+		{"--bs", "none"},
+		{"--iodepth", "0"},
+		{"--threads", "-1"},
+		{"--policy", "maybe"},
+		{"--rw", "read", "--flush-each"},
+		{"--bs", "1MiB", "--iodepth", "32"},
+	} {
+		r := blobcli("", append([]string{"-d", "malloc:8MiB", "bdev", "perf"}, args...)...)
+		require.Equal(t, exitUsage, r.code, "%v: %s", args, r.stderr)
+	}
+}
+
+func TestPatternFindsWrongContent(t *testing.T) {
+	p := pattern{3}
+	b := make([]byte, 4096)
+	p.fill(b, 8192)
+	require.NoError(t, p.check(b, 8192))
+	require.ErrorIs(t, p.check(b, 4096), errContent)
+	b[4095] ^= 1
+	require.ErrorIs(t, p.check(b, 8192), errContent)
+}
