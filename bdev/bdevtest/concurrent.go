@@ -22,11 +22,11 @@ var concurrentCases = []testCase{
 
 const workers = 12
 
-func testConcurrent(t *testing.T, d *bdev.Device) { concurrently(t, d, 150) }
+func testConcurrent(t *testing.T, d *bdev.Device) { concurrently(t, d, 80) }
 
 func testOneProcessor(t *testing.T, d *bdev.Device) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	concurrently(t, d, 60)
+	concurrently(t, d, 30)
 }
 
 // concurrently has every worker do random I/O in a part of its own and compare with a model of it.
