@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -80,6 +81,9 @@ func (c *cli) init(f *initFlags) error {
 			err = blobfs.Format(dev, blobfs.FormatOptions{FormatOptions: o})
 		}
 		line.clear()
+		if errors.Is(err, blobstore.ErrInUse) {
+			return fmt.Errorf("%w (init --force overwrites it)", err)
+		}
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/blobkv/blobkv/internal/procstat"
+)
+
+// Limits of rows that nothing on the command line bounds, so that a run without arguments answers in under a minute and
+// a slow disk does not make it an hour.
+const (
+	readLimit    = 5 * time.Second // rows that leave no data behind
+	defaultLimit = 8 * time.Second // any row, when neither --num nor --vs asks for a whole data set
+)
+
+// session is one run of kvbench.
+type session struct {
+	settings
+	rows       []*benchmark
+	contenders []*contender
+	made       madeFiles
+	out        reporter
+	progress   *progressLine
+	notes      []string // what a reader of the figures should know
+	cold       bool     // the page cache is dropped before each row
+	limited    bool     // every contender is in a memory cgroup of --memory
+	measured   bool     // a row has been completed
+}
+
+// runBench runs everything the command line asks for.
+func runBench(ctx context.Context, s settings, stdout, stderr io.Writer) (err error) {
+	se, err := newSession(s, stdout, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = se.finish(ctx, err) }()
+	if err := se.startEngines(stderr); err != nil {
+		return err
+	}
+	se.out.header(se.describe())
+	for _, b := range se.rows {
+		if err := se.row(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newSession checks the command line and finds out what is there, without changing anything but an empty temp folder.
+func newSession(s settings, stdout, stderr io.Writer) (*session, error) {
+	if err := s.validate(); err != nil {
+		return nil, err
+	}
+	rows, err := parseBenchmarks(s.Benchmarks)
+	if err != nil {
+		return nil, err
+	}
+	se := &session{settings: s, rows: rows, progress: newProgressLine(stderr)}
+	se.out = newReporter(s.Format, stdout)
+	if se.rows, err = se.usableRows(rows); err != nil {
+		return nil, err
+	}
+	if err := se.plan(); err != nil {
+		return nil, errors.Join(err, se.made.remove())
+	}
+	return se, nil
+}
+
+// usableRows leaves out the rows that need a fresh store when an existing one is used, and refuses a list that starts by
+// reading nothing.
+func (se *session) usableRows(rows []*benchmark) ([]*benchmark, error) {
+	if se.UseExistingDB {
+		return slices.DeleteFunc(slices.Clone(rows), func(b *benchmark) bool {
+			if b.fresh {
+				se.notes = append(se.notes, b.name+" needs a fresh store and is skipped: --use_existing_db")
+			}
+			return b.fresh
+		}), nil
+	}
+	if !rows[0].fresh && rows[0].name != "overwrite" {
+		return nil, usagef("--benchmarks starts with %s, which needs data: put fillseq or fillrandom before it, or --use_existing_db", rows[0].name)
+	}
+	return rows, nil
+}
+
+// plan decides where the stores lie and how memory is split.
+func (se *session) plan() error {
+	ours, err := se.ourPlace()
+	if err != nil {
+		return err
+	}
+	places := map[string]place{engineBlobKV: ours}
+	if se.VS != "" {
+		if places[engineHostFS], err = hostPlace(se.VS, ours); err != nil {
+			return err
+		}
+	}
+	splits, err := splitsFor(&se.settings)
+	if err != nil {
+		return err
+	}
+	for _, sp := range splits {
+		p := places[sp.Engine]
+		if sp.Name != "" {
+			p.Path += "-" + sp.Name // a store for each split
+		}
+		se.contenders = append(se.contenders, newContender(&se.settings, sp, p))
+	}
+	return se.checkExisting()
+}
+
+// ourPlace is the device asked for, or a fresh image in the temp folder.
+func (se *session) ourPlace() (place, error) {
+	if se.Device != "" {
+		return locate(se.Device)
+	}
+	if se.UseExistingDB {
+		return place{}, usagef("--use_existing_db needs --device: which store?")
+	}
+	dir, err := os.MkdirTemp("", "kvbench-")
+	if err != nil {
+		return place{}, err
+	}
+	se.made.add(dir)
+	return locate(defaultDevice(filepath.Join(dir, "store.img")))
+}
+
+// hostPlace is the folder of the host engine's store: below the one that is named, or below the image's.
+func hostPlace(vs string, ours place) (place, error) {
+	_, dir, err := parseVS(vs)
+	if err != nil {
+		return place{}, err
+	}
+	if dir == "" {
+		if ours.Kind != placeImage {
+			return place{}, usagef("--vs %s needs a folder on the disk to compare with, as in %s:DIR, because %s is not an image file", vs, vs, ours)
+		}
+		dir = filepath.Dir(ours.Path)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return place{}, err
+	}
+	return place{Kind: placeFolder, Path: filepath.Join(dir, "kvbench-hostfs")}, nil
+}
+
+// checkExisting refuses stores that are in the way, and stores that are not there but should be.
+func (se *session) checkExisting() error {
+	for _, c := range se.contenders {
+		p := c.cfg.Place
+		there, err := p.exists()
+		switch {
+		case err != nil:
+			return err
+		case there && !se.UseExistingDB && !se.Destroy:
+			return usagef("%s exists: use it with --use_existing_db or wipe it with --destroy", p)
+		case !there && se.UseExistingDB && p.Kind != placeDevice:
+			return usagef("%s does not exist, and --use_existing_db asks for what is there", p)
+		}
+		if !there {
+			se.made.addPlace(p)
+		}
+	}
+	return nil
+}
+
+// startEngines starts the processes and finds out what the host permits.
+func (se *session) startEngines(stderr io.Writer) error {
+	se.limited = se.Memory > 0
+	for _, c := range se.contenders {
+		p := c.cfg.Place
+		if p.Kind == placeFolder && !se.UseExistingDB {
+			if there, err := p.exists(); err != nil {
+				return err
+			} else if !there {
+				if err := p.makeFolder(); err != nil {
+					return err
+				}
+			}
+		}
+		c.inspect()
+		groupErr, err := c.start(int64(se.Memory), stderr)
+		if err != nil {
+			return err
+		}
+		if groupErr != nil {
+			se.limited = false
+			se.notes = append(se.notes, fmt.Sprintf("no memory cgroup (%v): --memory sets the caches but nothing limits the page cache", groupErr))
+		}
+	}
+	se.cold = se.tryDropCaches() == nil
+	return nil
+}
+
+// tryDropCaches empties the page cache where it matters and is permitted.
+func (se *session) tryDropCaches() error {
+	if !se.DropCaches || !slices.ContainsFunc(se.contenders, (*contender).usesPageCache) {
+		return procstat.ErrUnsupported
+	}
+	if err := procstat.DropPageCache(); err == nil {
+		return nil
+	}
+	for _, c := range se.contenders {
+		if host := c.cfg.Place; host.Kind == placeFolder {
+			if err := procstat.DropFiles(host.Path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// finish ends the processes and removes or keeps what was made.
+func (se *session) finish(ctx context.Context, err error) error {
+	se.progress.clear()
+	for _, c := range se.contenders {
+		if closeErr := c.stop(); closeErr != nil && err == nil {
+			err = closeErr
+		}
+	}
+	if ctx.Err() != nil {
+		return errors.Join(err, se.made.remove())
+	}
+	if err != nil && !se.measured {
+		return errors.Join(err, se.made.remove())
+	}
+	if err != nil {
+		return err
+	}
+	se.out.footer(se.farewell())
+	return nil
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// small is a command line that is over in a moment.
+func small(args ...string) []string {
+	return append([]string{"--num", "300", "--write_buffer_size", "256KiB", "--cache_size", "1MiB", "--drop_caches=false", "--format", "json"}, args...)
+}
+
+// rowsOf parses the JSON lines of a run.
+func parseRows(t *testing.T, out string) []map[string]any {
+	t.Helper()
+	var rows []map[string]any
+	for line := range strings.Lines(out) {
+		var r map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &r), line)
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+const everyBenchmark = "fillseq,fillsync,fillrandom,overwrite,readrandom,readseq,readreverse,readmissing,seekrandom,readwhilewriting,deleterandom"
+
+func TestEveryBenchmarkOnBothEngines(t *testing.T) {
+	dir := t.TempDir()
+	image := filepath.Join(dir, "x.img")
+	out, err := kvbench(t, context.Background(), small("--device", image, "--vs", "hostfs", "--benchmarks", everyBenchmark)...)
+	require.NoError(t, err)
+	rows := parseRows(t, out)
+	require.Len(t, rows, 3*12, "two engines and a ratio for each row, fillsync twice")
+	for i, r := range rows {
+		require.Equal(t, []string{"blobkv", "hostfs", "blobkv"}[i%3], r["engine"])
+		if i%3 == 2 {
+			require.Equal(t, "hostfs", r["vs"])
+			require.Contains(t, r, "ratio")
+			continue
+		}
+		require.Greater(t, r["ops"], 0.0, "%v", r)
+		require.Greater(t, r["ops_per_sec"], 0.0, "%v", r)
+		require.GreaterOrEqual(t, r["max_us"], r["p50_us"], "%v", r)
+	}
+	byName := map[string]map[string]any{}
+	for i := 0; i < len(rows); i += 3 {
+		byName[rows[i]["benchmark"].(string)] = rows[i]
+	}
+	require.Equal(t, 0.0, byName["readmissing"]["found"])
+	require.Greater(t, byName["readrandom"]["found"], 100.0)
+	require.Greater(t, byName["readwhilewriting"]["writes_per_sec"], 0.0)
+	require.Equal(t, "fresh", byName["fillsync"]["logs"])
+	require.Equal(t, "sync", byName["fillsync"]["durability"])
+	require.Equal(t, "recycled", byName["fillsync-recycled"]["logs"])
+
+	require.FileExists(t, image, "the store is kept")
+	require.DirExists(t, filepath.Join(dir, "kvbench-hostfs"))
+}
+
+func TestExistingStoreIsNeverTouchedUnasked(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	image := filepath.Join(dir, "x.img")
+	device := image + "?size=64MiB"
+	_, err := kvbench(t, ctx, small("--device", device, "--benchmarks", "fillseq")...)
+	require.NoError(t, err)
+	before, err := os.ReadFile(image)
+	require.NoError(t, err)
+
+	_, err = kvbench(t, ctx, small("--device", device, "--benchmarks", "fillseq")...)
+	require.ErrorIs(t, err, errUsage)
+	after, err := os.ReadFile(image)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(before, after))
+
+	out, err := kvbench(t, ctx, small("--device", device, "--use_existing_db", "--benchmarks", "fillseq,readrandom,readseq")...)
+	require.NoError(t, err)
+	rows := parseRows(t, out)
+	require.Len(t, rows, 2, "fillseq is skipped")
+	require.Equal(t, 300.0, rows[0]["found"], "the keys of the first run are there")
+
+	out, err = kvbench(t, ctx, small("--device", device, "--destroy", "--benchmarks", "overwrite,readseq", "--num", "40")...)
+	require.NoError(t, err)
+	rows = parseRows(t, out)
+	require.Len(t, rows, 2)
+	require.Less(t, rows[1]["data_mb"], 1.0)
+}
+
+func TestRAMDevice(t *testing.T) {
+	out, err := kvbench(t, context.Background(), small("--device", "malloc:64MiB", "--benchmarks", "fillrandom,readrandom", "--threads", "4", "--runs", "2")...)
+	require.NoError(t, err)
+	rows := parseRows(t, out)
+	require.Len(t, rows, 2)
+	require.Equal(t, 2.0, rows[0]["runs"])
+	require.Equal(t, 300.0, rows[0]["ops"], "threads share the operations")
+	require.Contains(t, rows[0], "ops_per_sec_min")
+}
+
+// An interrupted run removes its stores and nothing else.
+func TestInterruptRemovesWhatWasMade(t *testing.T) {
+	dir := t.TempDir()
+	mine := filepath.Join(dir, "mine")
+	require.NoError(t, os.WriteFile(mine, []byte("x"), 0o600))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	image := filepath.Join(dir, "x.img")
+	go func() {
+		for range 10_000 { // once the store is there, the row runs or is about to
+			if _, err := os.Stat(image); err == nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(200 * time.Millisecond)
+		cancel()
+	}()
+	_, err := kvbench(t, ctx, small("--device", image, "--vs", "hostfs", "--benchmarks", "fillseq,overwrite", "--duration", "30s")...)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, exitInterrupted, report(ctx, err))
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	require.FileExists(t, mine)
+}
+
+// An engine that dies is named, and the run ends.
+func TestEngineThatDies(t *testing.T) {
+	p, err := startProcess("blobkv", os.Stderr)
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Process.Kill())
+	_, err = p.call(nil, request{Op: opRun}, func(progress) {})
+	require.ErrorContains(t, err, "engine blobkv was killed")
+	require.Error(t, p.close())
+}
+
+func TestEngineRefusesRequestsOutOfOrder(t *testing.T) {
+	p, err := startProcess("blobkv", os.Stderr)
+	require.NoError(t, err)
+	_, err = p.call(nil, request{Op: opRun}, func(progress) {})
+	require.ErrorContains(t, err, "before the configuration")
+	_, err = p.call(nil, request{Op: opRun, Config: testConfig()}, func(progress) {})
+	require.ErrorContains(t, err, "without a store")
+	_, err = p.call(nil, request{Op: "dance"}, func(progress) {})
+	require.ErrorContains(t, err, "unknown request")
+	_, err = p.call(nil, request{Op: opPrepare, Benchmark: "dance"}, func(progress) {})
+	require.ErrorContains(t, err, "unknown benchmark")
+	require.NoError(t, p.close())
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+const longHelp = `kvbench runs db_bench's workloads on a blobkv store and prints throughput, latency, CPU and bytes at the device.
+
+Without arguments it makes a fresh store on a sparse image file in the temp folder and answers in under a minute.
+With --vs hostfs it runs the same Pebble on the kernel's file system, row by row beside it, and prints the ratios.`
+
+const exampleHelp = `  kvbench
+  kvbench --device aio:/data/bench.img --num 5000000 --threads 4
+  kvbench --vs hostfs --benchmarks fillsync --threads 16
+  kvbench --vs hostfs:/mnt/ext4 --memory 512MiB --num 10000000 --duration 30s
+  kvbench --device aio:/data/bench.img --use_existing_db --benchmarks readrandom --duration 10s --format json`
+
+// flagGroup is a titled part of the help.
+type flagGroup struct {
+	title string
+	flags *pflag.FlagSet
+}
+
+// newCommand builds the command line.
+func newCommand(stdout, stderr io.Writer) *cobra.Command {
+	s := defaultSettings()
+	groups := flagGroups(&s)
+	cmd := &cobra.Command{
+		Use:           "kvbench [flags]",
+		Long:          longHelp,
+		Example:       exampleHelp,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unexpected argument %q: benchmarks are named with --benchmarks", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s.NumGiven = cmd.Flags().Changed("num")
+			return runBench(cmd.Context(), s, stdout, stderr)
+		},
+	}
+	cmd.CompletionOptions.DisableDefaultCmd = true
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	for _, g := range groups {
+		cmd.Flags().AddFlagSet(g.flags)
+	}
+	cmd.Flags().SetNormalizeFunc(underscores)
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
+	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) { printHelp(stdout, cmd, groups) })
+	return cmd
+}
+
+// underscores accepts --value-size for db_bench's --value_size.
+func underscores(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	return pflag.NormalizedName(strings.ReplaceAll(name, "-", "_"))
+}
+
+func flagGroups(s *settings) []flagGroup {
+	return []flagGroup{
+		{"Workload", workloadFlags(s)},
+		{"Keys and values", dataFlags(s)},
+		{"Store", storeFlags(s)},
+		{"Comparison", comparisonFlags(s)},
+		{"Output", outputFlags(s)},
+	}
+}
+
+func newFlagSet() *pflag.FlagSet {
+	f := pflag.NewFlagSet("kvbench", pflag.ContinueOnError)
+	f.SortFlags = false
+	return f
+}
+
+func workloadFlags(s *settings) *pflag.FlagSet {
+	f := newFlagSet()
+	f.StringVar(&s.Benchmarks, "benchmarks", s.Benchmarks, "what to run, in order, comma separated (listed below)")
+	f.Int64Var(&s.Num, "num", s.Num, "number of keys, and of operations of a row, shared by its threads")
+	f.IntVar(&s.Threads, "threads", s.Threads, "goroutines that call the store at once")
+	f.DurationVar(&s.Duration, "duration", s.Duration, "run each row but fillseq for this long instead of --num operations (rows that only read, and fillsync, stop after 5s without it)")
+	f.IntVar(&s.Runs, "runs", s.Runs, "repeat each row and report the median")
+	f.Uint64Var(&s.Seed, "seed", s.Seed, "of every random choice")
+	f.BoolVar(&s.Sync, "sync", s.Sync, "make every write of every row durable, as fillsync does")
+	f.IntVar(&s.SeekNexts, "seek_nexts", s.SeekNexts, "entries seekrandom reads after each seek")
+	return f
+}
+
+func dataFlags(s *settings) *pflag.FlagSet {
+	f := newFlagSet()
+	f.IntVar(&s.KeySize, "key_size", s.KeySize, "bytes of a key")
+	f.IntVar(&s.ValueSize, "value_size", s.ValueSize, "bytes of a value")
+	f.Float64Var(&s.CompressionRatio, "compression_ratio", s.CompressionRatio, "what values compress to, 1 for not at all")
+	return f
+}
+
+func storeFlags(s *settings) *pflag.FlagSet {
+	f := newFlagSet()
+	f.StringVar(&s.Device, "device", s.Device, "device of the store, such as aio:/data/x.img or malloc:1GiB (a fresh image in the temp folder)")
+	f.BoolVar(&s.UseExistingDB, "use_existing_db", s.UseExistingDB, "use the store that is there; rows that need a fresh one are skipped")
+	f.BoolVar(&s.Destroy, "destroy", s.Destroy, "wipe the store that is there")
+	f.Var(&s.CacheSize, "cache_size", "bytes of the block cache")
+	f.Var(&s.WriteBufferSize, "write_buffer_size", "bytes of a memtable")
+	f.StringVar(&s.Compression, "compression_type", s.Compression, "snappy, none or zstd")
+	return f
+}
+
+func comparisonFlags(s *settings) *pflag.FlagSet {
+	f := newFlagSet()
+	f.StringVar(&s.VS, "vs", s.VS, "hostfs or hostfs:DIR: also run the same Pebble on the kernel's file system (DIR: the image's folder)")
+	f.Var(&s.Memory, "memory", "total memory of each engine: ours gives it to the block cache, the host's is split with the page cache in two ways and the better counts")
+	f.BoolVar(&s.DropCaches, "drop_caches", s.DropCaches, "drop the page cache and reopen the stores before each row, where permitted")
+	return f
+}
+
+func outputFlags(s *settings) *pflag.FlagSet {
+	f := newFlagSet()
+	f.StringVar(&s.Format, "format", s.Format, "table, or json: one object per line")
+	return f
+}
+
+// printHelp prints the flags in their groups, then the benchmarks and what the columns mean.
+func printHelp(w io.Writer, cmd *cobra.Command, groups []flagGroup) {
+	fmt.Fprintf(w, "%s\n\nUsage:\n  %s\n\nExamples:\n%s\n", cmd.Long, cmd.UseLine(), cmd.Example)
+	for _, g := range groups {
+		fmt.Fprintf(w, "\n%s:\n%s", g.title, g.flags.FlagUsagesWrapped(110))
+	}
+	fmt.Fprintf(w, "\nBenchmarks:\n")
+	for i := range benchmarks {
+		fmt.Fprintf(w, "  %-18s %s\n", benchmarks[i].name, benchmarks[i].about)
+	}
+	fmt.Fprintf(w, "\n%s\nExit codes: %d done, %d failed, %d usage, %d interrupted.\n", columnHelp, exitOK, exitFailed, exitUsage, exitInterrupted)
+	if runtime.GOOS != "linux" {
+		fmt.Fprintf(w, "The machine's CPU, bytes at the disk, cold caches and --memory's limit are known on Linux only.\n")
+	}
+}
+
+const columnHelp = `Columns:
+  MB/s counts the bytes of keys and values. Latencies are of single operations, all threads together.
+  cpu/op is CPU time of the engine's process and sys/op of the whole machine, in microseconds. Both include the work a
+  row leaves behind: after the last operation the flush, the compactions and the kernel's write-back are waited for.
+  disk MB is what the disk under the store wrote in that time, for whomever.
+`

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobkv/blobkv/kv"
+)
+
+// kvbench runs the command line and returns its standard output.
+func kvbench(t *testing.T, ctx context.Context, args ...string) (string, error) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := newCommand(&stdout, &stderr)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	if stderr.Len() > 0 {
+		t.Log(stderr.String())
+	}
+	return stdout.String(), err
+}
+
+func TestBadFlags(t *testing.T) {
+	dir := t.TempDir()
+	for _, args := range [][]string{
+		{"--num", "0"},
+		{"--num", "many"},
+		{"--nosuchflag"},
+		{"fillseq"},
+		{"--threads", "0"},
+		{"--runs", "0"},
+		{"--duration", "-1s"},
+		{"--seek_nexts", "-1"},
+		{"--format", "xml"},
+		{"--key_size", "3", "--num", "100000"},
+		{"--value_size", "-1"},
+		{"--compression_ratio", "0"},
+		{"--compression_ratio", "1.5"},
+		{"--compression_type", "lzma"},
+		{"--write_buffer_size", "1k"},
+		{"--cache_size", "lots"},
+		{"--benchmarks", "fillfast"},
+		{"--benchmarks", "readrandom"},
+		{"--use_existing_db"},
+		{"--use_existing_db", "--destroy"},
+		{"--use_existing_db", "--device", filepath.Join(dir, "missing.img")},
+		{"--device", "nosuchscheme:/x"},
+		{"--device", dir},
+		{"--vs", "leveldb"},
+		{"--vs", "hostfs:"},
+		{"--vs", "hostfs", "--device", "malloc:64MiB"},
+		{"--memory", "64MiB", "--device", filepath.Join(dir, "x.img")},
+	} {
+		_, err := kvbench(t, context.Background(), args...)
+		require.ErrorIs(t, err, errUsage, "%q", args)
+		require.Equal(t, exitUsage, report(context.Background(), err), "%q", args)
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left, "a refused command line leaves nothing behind")
+}
+
+func TestHelpListsFlagsAndBenchmarks(t *testing.T) {
+	out, err := kvbench(t, context.Background(), "--help")
+	require.NoError(t, err)
+	for _, want := range []string{"--device", "--num", "--compression_ratio", "--runs", "--destroy", "--value_size", "--key_size",
+		"--threads", "--cache_size", "--duration", "--seed", "--sync", "--use_existing_db", "--benchmarks", "--vs", "--memory",
+		"Comparison:", "readwhilewriting", "Exit codes:"} {
+		require.Contains(t, out, want)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	require.Equal(t, exitOK, report(ctx, nil))
+	require.Equal(t, exitFailed, report(ctx, os.ErrPermission))
+	cancel()
+	require.Equal(t, exitInterrupted, report(ctx, os.ErrPermission))
+}
+
+func TestParseVS(t *testing.T) {
+	_, dir, err := parseVS("hostfs:/a:b")
+	require.NoError(t, err)
+	require.Equal(t, "/a:b", dir)
+}
+
+func TestRowBounds(t *testing.T) {
+	type bounds struct {
+		ops   int64
+		limit time.Duration
+	}
+	of := func(name string, change func(*session)) bounds {
+		se := &session{settings: defaultSettings()}
+		change(se)
+		ops, limit := se.bounds(findBenchmark(name))
+		return bounds{ops, limit}
+	}
+	n := defaultSettings().Num
+	nothing := func(*session) {}
+	require.Equal(t, bounds{n, defaultLimit}, of("fillrandom", nothing))
+	require.Equal(t, bounds{n, readLimit}, of("fillsync", nothing))
+	require.Equal(t, bounds{n, readLimit}, of("readseq", nothing))
+	require.Equal(t, bounds{n, 0}, of("fillrandom", func(se *session) { se.NumGiven = true }))
+	require.Equal(t, bounds{n, 0}, of("overwrite", func(se *session) { se.VS = "hostfs" }))
+	require.Equal(t, time.Minute, of("overwrite", func(se *session) { se.Duration = time.Minute }).limit)
+	require.Equal(t, n, of("fillseq", func(se *session) { se.Duration = time.Minute }).ops, "what it leaves must be complete")
+}
+
+func TestMemorySplits(t *testing.T) {
+	s := defaultSettings()
+	s.VS = engineHostFS
+	splits, err := splitsFor(&s)
+	require.NoError(t, err)
+	require.Equal(t, []split{{Engine: engineBlobKV, CacheSize: kv.DefaultCacheSize}, {Engine: engineHostFS, CacheSize: kv.DefaultCacheSize}}, splits)
+
+	s.Memory = 512 << 20
+	splits, err = splitsFor(&s)
+	require.NoError(t, err)
+	require.Len(t, splits, 3)
+	fixed := int64(processMemory + memTablesAtOnce*kv.DefaultMemTableSize)
+	require.Equal(t, int64(s.Memory), splits[0].CacheSize+stackMemory+fixed, "ours takes all that is left")
+	for _, h := range splits[1:] {
+		require.Equal(t, int64(s.Memory), h.CacheSize+h.PageCache+fixed, "the host has as much")
+		require.GreaterOrEqual(t, h.PageCache, int64(minPageCache))
+	}
+	require.Less(t, splits[1].CacheSize, splits[2].CacheSize)
+
+	s.VS = ""
+	splits, err = splitsFor(&s)
+	require.NoError(t, err)
+	require.Len(t, splits, 1)
+}
+
+// A folder that kvbench did not make is not wiped, nor is a file that is no store.
+func TestDestroyRefusesWhatIsNotOurs(t *testing.T) {
+	dir := t.TempDir()
+	folder := place{Kind: placeFolder, Path: filepath.Join(dir, "f")}
+	require.NoError(t, folder.wipe(), "nothing there, nothing to wipe")
+	require.NoError(t, os.Mkdir(folder.Path, 0o700))
+	precious := filepath.Join(folder.Path, "precious")
+	require.NoError(t, os.WriteFile(precious, []byte("x"), 0o600))
+	require.ErrorIs(t, folder.wipe(), errUsage)
+	require.FileExists(t, precious)
+
+	require.NoError(t, os.Remove(precious))
+	require.NoError(t, folder.makeFolder())
+	require.NoError(t, os.WriteFile(precious, []byte("x"), 0o600))
+	require.NoError(t, folder.wipe())
+	require.NoFileExists(t, precious)
+
+	file := filepath.Join(dir, "letter.txt")
+	require.NoError(t, os.WriteFile(file, bytes.Repeat([]byte("dear "), 4096), 0o600))
+	_, err := kvbench(t, context.Background(), "--device", file, "--destroy", "--num", "10")
+	require.ErrorIs(t, err, errUsage)
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Len(t, text, 5*4096)
+}
+
+func TestLocate(t *testing.T) {
+	p, err := locate("malloc:64MiB")
+	require.NoError(t, err)
+	require.Equal(t, placeRAM, p.Kind)
+	require.Equal(t, "", p.host())
+
+	dir := t.TempDir()
+	p, err = locate("file:" + dir + "/x.img?policy=sleep")
+	require.NoError(t, err)
+	require.Equal(t, place{placeImage, "file:" + dir + "/x.img?policy=sleep", dir + "/x.img", "sleep"}, p)
+	require.Equal(t, dir, p.host())
+
+	p, err = locate(defaultDevice(filepath.Join(dir, "a?b%.img")))
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(dir, "a?b%.img"), p.Path)
+
+	if runtime.GOOS == "linux" {
+		p, err = locate("file:/dev/null")
+		require.NoError(t, err)
+		require.Equal(t, placeDevice, p.Kind)
+	}
+}
+
+func TestShellQuote(t *testing.T) {
+	require.Equal(t, "aio:/tmp/x.img", shellQuote("aio:/tmp/x.img"))
+	require.Equal(t, `'aio:/tmp/x y?size=1GiB'`, shellQuote("aio:/tmp/x y?size=1GiB"))
+	require.Equal(t, `'it'\''s'`, shellQuote("it's"))
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/blobkv/blobkv/internal/procstat"
+	"github.com/blobkv/blobkv/internal/size"
+)
+
+// contender is one engine with one split of its memory: a process, a store, and what the host knows about both.
+type contender struct {
+	split
+	cfg    engineConfig
+	proc   *process
+	group  *procstat.MemoryGroup // nil without a limit
+	mount  procstat.Mount        // of the file system under the store
+	fsName string                // for reports
+	disk   *procstat.Disk        // under the store, nil where it is not known
+	opened bool                  // its store has been opened in this session
+}
+
+// label tells contenders apart: an engine that runs with two splits is named with its block cache.
+func (c *contender) label(others []*contender) string {
+	for _, o := range others {
+		if o != c && o.Engine == c.Engine {
+			return fmt.Sprintf("%s/%s", c.Engine, size.Human(c.CacheSize))
+		}
+	}
+	return c.Engine
+}
+
+// newContender describes an engine; nothing is started or made yet.
+func newContender(s *settings, sp split, p place) *contender {
+	return &contender{split: sp, cfg: engineConfig{
+		Engine:           sp.Engine,
+		Place:            p,
+		CacheSize:        sp.CacheSize,
+		WriteBufferSize:  int64(s.WriteBufferSize),
+		Compression:      s.Compression,
+		GoMemoryLimit:    goMemoryLimit(s, sp),
+		Num:              s.Num,
+		Threads:          s.Threads,
+		Seed:             s.Seed,
+		SeekNexts:        s.SeekNexts,
+		KeySize:          s.KeySize,
+		ValueSize:        s.ValueSize,
+		CompressionRatio: s.CompressionRatio,
+		Sync:             s.Sync,
+	}}
+}
+
+// inspect asks the host what lies under the store.
+func (c *contender) inspect() {
+	c.fsName = string(c.cfg.Place.Kind)
+	host := c.cfg.Place.host()
+	if host == "" {
+		return
+	}
+	if d, err := procstat.DiskOf(host); err == nil {
+		c.disk = &d
+	}
+	if c.cfg.Place.Kind == placeDevice {
+		return
+	}
+	if m, err := procstat.MountOf(host); err == nil {
+		c.mount, c.fsName = m, m.String()
+	} else {
+		c.fsName = "unknown"
+	}
+}
+
+// start starts the process, inside a memory cgroup if there is a limit. An error of the cgroup is no error of the
+// benchmark: it is returned apart.
+func (c *contender) start(memory int64, stderr io.Writer) (groupErr, err error) {
+	if c.proc, err = startProcess(c.Engine, stderr); err != nil || memory == 0 {
+		return nil, err
+	}
+	name := fmt.Sprintf("kvbench-%d-%d", os.Getpid(), c.proc.pid())
+	if c.group, groupErr = procstat.NewMemoryGroup(name, memory); groupErr != nil {
+		return groupErr, nil
+	}
+	if groupErr = c.group.Add(c.proc.pid()); groupErr != nil {
+		c.group.Close()
+		c.group = nil
+	}
+	return groupErr, nil
+}
+
+// request asks the engine for something; the first one carries its configuration.
+func (c *contender) request(ctx context.Context, req request, tell func(progress)) (result, error) {
+	if !c.opened {
+		req.Config = &c.cfg
+	}
+	res, err := c.proc.call(ctx.Done(), req, tell)
+	if ctx.Err() != nil {
+		return result{}, ctx.Err()
+	}
+	return res, err
+}
+
+// stop closes the store and ends the process.
+func (c *contender) stop() error {
+	if c.proc == nil {
+		return nil
+	}
+	err := c.proc.close()
+	c.proc = nil
+	if c.group != nil {
+		if groupErr := c.group.Close(); err == nil {
+			err = groupErr
+		}
+	}
+	return err
+}
+
+// diskCounters reads what the disk under the store has moved; ok is false where that is not known.
+func (c *contender) diskCounters() (procstat.DiskCounters, bool) {
+	if c.disk == nil {
+		return procstat.DiskCounters{}, false
+	}
+	n, err := c.disk.Counters()
+	return n, err == nil
+}
+
+// usesPageCache says whether the kernel caches the store's data.
+func (c *contender) usesPageCache() bool { return c.Engine == engineHostFS }

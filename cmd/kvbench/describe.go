@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/blobkv/blobkv/internal/procstat"
+	"github.com/blobkv/blobkv/internal/size"
+)
+
+// describe says on what the figures were made: machine, stores, workload, memory, and what limits their meaning.
+func (se *session) describe() []string {
+	lines := []string{"machine   " + machineText()}
+	for _, c := range se.contenders {
+		lines = append(lines, fmt.Sprintf("%-9s %s", c.Engine, se.contenderText(c)))
+	}
+	lines = append(lines,
+		fmt.Sprintf("workload  %s keys of %d bytes, values of %d bytes compressible to %.0f%%, %s, seed %d, threads %d",
+			thousands(float64(se.Num)), se.KeySize, se.ValueSize, 100*se.CompressionRatio, se.Compression, se.Seed, se.Threads),
+		"caches    "+se.cachesText())
+	for _, n := range se.notes {
+		lines = append(lines, "note      "+n)
+	}
+	return lines
+}
+
+func machineText() string {
+	text := fmt.Sprintf("%d CPUs", runtime.NumCPU())
+	if model := procstat.CPUModel(); model != "" {
+		text += " " + model
+	}
+	if total, err := procstat.MemoryTotal(); err == nil {
+		text += ", " + size.Human(total)
+	}
+	return fmt.Sprintf("%s, %s, %s %s/%s", text, procstat.Kernel(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+func (se *session) contenderText(c *contender) string {
+	text := fmt.Sprintf("%s on %s", c.cfg.Place, c.fsName)
+	if c.cfg.Place.Policy != "" {
+		text += ", policy " + c.cfg.Place.Policy
+	}
+	text += fmt.Sprintf("; block cache %s, memtables %s", size.Human(c.CacheSize), size.Human(int64(se.WriteBufferSize)))
+	if se.Memory > 0 && c.Engine == engineHostFS {
+		text += fmt.Sprintf(", page cache at most %s", size.Human(c.PageCache))
+	}
+	return text
+}
+
+// cachesText says what rows find in the caches, and what bounds memory.
+func (se *session) cachesText() string {
+	text := "warm: each row finds what the one before left"
+	if se.cold {
+		text = "cold: page cache dropped and stores reopened before each row"
+	}
+	switch {
+	case se.limited:
+		text += fmt.Sprintf("; each engine in a memory cgroup of %v", &se.Memory)
+	case se.Memory > 0:
+		text += fmt.Sprintf("; --memory %v sizes the block caches only", &se.Memory)
+	}
+	return text
+}
+
+// farewell says where the stores are.
+func (se *session) farewell() []string {
+	var lines []string
+	for _, c := range se.contenders {
+		p := c.cfg.Place
+		switch {
+		case p.Kind == placeFolder:
+			lines = append(lines, "The host's store is kept in "+p.Path)
+		case p.Kind == placeRAM:
+		default:
+			lines = append(lines, "The store is kept. Look into it:", "  "+blobcliCommand(p.Device))
+		}
+	}
+	return lines
+}
+
+// blobcliCommand is the command line that lists the store's files, runnable where kvbench was run: from the source tree
+// with go run, otherwise with the installed binary.
+func blobcliCommand(device string) string {
+	tool := "blobcli"
+	if _, err := os.Stat("cmd/blobcli"); err == nil {
+		tool = "go run ./cmd/blobcli"
+	}
+	return fmt.Sprintf("%s -d %s ls /db", tool, shellQuote(device))
+}
+
+// shellQuote quotes a word where the shell would not take it as it is.
+func shellQuote(s string) string {
+	for _, c := range s {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '/' || c == '.' || c == '-' || c == '_' || c == ':' || c == '=' || c == ',' || c == '%':
+		default:
+			return "'" + replaceQuotes(s) + "'"
+		}
+	}
+	return s
+}
+
+func replaceQuotes(s string) string {
+	out := ""
+	for _, c := range s {
+		if c == '\'' {
+			out += `'\''`
+			continue
+		}
+		out += string(c)
+	}
+	return out
+}

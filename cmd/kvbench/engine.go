@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/blobkv/blobkv/kv"
+)
+
+// The engines.
+const (
+	engineBlobKV = "blobkv"
+	engineHostFS = "hostfs"
+)
+
+// engineCommand is the hidden subcommand that turns a process into an engine.
+const engineCommand = "engine-process"
+
+func isEngineProcess(args []string) bool { return len(args) == 2 && args[1] == engineCommand }
+
+// engineProcess is the child's side: one engine, one store, one request at a time.
+type engineProcess struct {
+	out   *json.Encoder
+	outMu sync.Mutex
+	stop  atomic.Bool // the parent has gone or wants us gone
+
+	cfg    *engineConfig
+	values *valuePool
+	store  store // nil while closed
+}
+
+// engineMain runs an engine until its input ends. Ctrl-C reaches the whole process group: the parent decides what it
+// means, an engine only listens to its parent.
+func engineMain(stdin io.Reader, stdout, stderr io.Writer) int {
+	signal.Ignore(os.Interrupt)
+	e := &engineProcess{out: json.NewEncoder(stdout)}
+	requests := make(chan request)
+	go e.receive(stdin, requests)
+	for req := range requests {
+		e.answer(req)
+	}
+	if err := e.close(); err != nil {
+		fmt.Fprintf(stderr, "kvbench: close: %v\n", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// receive reads requests until the input ends, which also stops a row that runs.
+func (e *engineProcess) receive(stdin io.Reader, requests chan<- request) {
+	defer close(requests)
+	dec := json.NewDecoder(bufio.NewReader(stdin))
+	for {
+		var req request
+		if err := dec.Decode(&req); err != nil {
+			e.stop.Store(true)
+			return
+		}
+		requests <- req
+	}
+}
+
+func (e *engineProcess) send(r reply) {
+	e.outMu.Lock()
+	defer e.outMu.Unlock()
+	if err := e.out.Encode(r); err != nil {
+		e.stop.Store(true) // nobody listens any more
+	}
+}
+
+func (e *engineProcess) tell(p progress) { e.send(reply{Kind: replyProgress, Progress: p}) }
+
+// answer carries out one request and sends its final reply.
+func (e *engineProcess) answer(req request) {
+	res, err := e.handle(req)
+	if err != nil {
+		e.send(reply{Kind: replyError, Error: err.Error(), Usage: errors.Is(err, errUsage)})
+		return
+	}
+	e.send(reply{Kind: replyDone, Result: res})
+}
+
+func (e *engineProcess) handle(req request) (result, error) {
+	if req.Config != nil {
+		e.configure(req.Config)
+	}
+	if e.cfg == nil {
+		return result{}, errors.New("request before the configuration")
+	}
+	switch req.Op {
+	case opPrepare:
+		return result{}, e.prepare(req)
+	case opRun:
+		return e.run(req)
+	case opClose:
+		return result{}, e.close()
+	}
+	return result{}, fmt.Errorf("unknown request %q", req.Op)
+}
+
+func (e *engineProcess) configure(cfg *engineConfig) {
+	e.cfg = cfg
+	rng := rand.New(rand.NewPCG(cfg.Seed, 0))
+	e.values = newValuePool(rng, cfg.ValueSize, cfg.CompressionRatio)
+	if cfg.GoMemoryLimit > 0 {
+		debug.SetMemoryLimit(cfg.GoMemoryLimit)
+	}
+}
+
+// prepare opens the store the way the row needs it and leaves it at rest.
+func (e *engineProcess) prepare(req request) error {
+	b := findBenchmark(req.Benchmark)
+	if b == nil {
+		return fmt.Errorf("unknown benchmark %q", req.Benchmark)
+	}
+	if req.Wipe || req.Reopen {
+		if err := e.close(); err != nil {
+			return err
+		}
+	}
+	if req.Wipe {
+		if err := e.cfg.Place.wipe(); err != nil {
+			return err
+		}
+	}
+	if e.store == nil {
+		if err := e.open(req); err != nil {
+			return err
+		}
+	}
+	if err := primeLogs(e.store, b.log, e.cfg.WriteBufferSize, &e.stop); err != nil {
+		return err
+	}
+	if err := settle(e.store, &e.stop); err != nil {
+		return err
+	}
+	return e.cfg.Place.sync()
+}
+
+func (e *engineProcess) open(req request) error {
+	compression, err := kv.ParseCompression(e.cfg.Compression)
+	if err != nil {
+		return err
+	}
+	o := &kv.Options{
+		CreateIfMissing: req.Create,
+		ErrorIfExists:   req.Exclusive,
+		CacheSize:       e.cfg.CacheSize,
+		MemTableSize:    e.cfg.WriteBufferSize,
+		Compression:     compression,
+	}
+	if o.CacheSize == 0 {
+		o.CacheSize = -1 // kv's zero is its default
+	}
+	if e.cfg.Engine == engineHostFS {
+		e.store, err = openHostStore(e.cfg.Place.Path, o)
+	} else {
+		e.store, err = openBlobStore(e.cfg.Place.Device, o)
+	}
+	return err
+}
+
+func (e *engineProcess) run(req request) (result, error) {
+	b := findBenchmark(req.Benchmark)
+	if b == nil || e.store == nil {
+		return result{}, fmt.Errorf("run %q without a store that is prepared for it", req.Benchmark)
+	}
+	r := &runner{
+		cfg:       e.cfg,
+		store:     e.store,
+		values:    e.values,
+		cancelled: &e.stop,
+		spec: rowSpec{
+			benchmark: b,
+			run:       req.Run,
+			maxOps:    req.MaxOps,
+			limit:     time.Duration(req.MaxSeconds * float64(time.Second)),
+		},
+	}
+	return r.run(e.tell)
+}
+
+func (e *engineProcess) close() error {
+	if e.store == nil {
+		return nil
+	}
+	err := e.store.close()
+	e.store = nil
+	return err
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"github.com/blobkv/blobkv/internal/size"
+)
+
+// What each engine uses besides its block cache, in bytes. The figures are bounds, not guesses of the average: an engine
+// that goes over its limit is killed.
+const (
+	processMemory   = 64 << 20 // Go runtime, table metadata, histograms, iterators
+	stackMemory     = 64 << 20 // our stack's write-behind, read-ahead and bounce buffers
+	memTablesAtOnce = 4        // of --write_buffer_size each: kv's options stop writers at this many
+	minPageCache    = 16 << 20 // left to the kernel when the host engine's block cache is large
+	smallCacheShare = 8        // the host's small block cache is this part of what is left
+	largeCacheShare = 7        // and its large one this many of the eight parts
+)
+
+// split is how one engine divides its memory.
+type split struct {
+	Engine    string
+	Name      string // tells the splits of one engine apart; "" if there is one
+	CacheSize int64  // block cache
+	PageCache int64  // what is left to the kernel's page cache under --memory; 0: unlimited or none
+}
+
+// splitsFor plans the engines' memory. Without a total every engine has the same block cache. With one, ours takes what
+// is left by everything else; the host engine runs once with a small block cache, so that the page cache gets the rest,
+// and once with a large one.
+func splitsFor(s *settings) ([]split, error) {
+	cache, total := int64(s.CacheSize), int64(s.Memory)
+	if total == 0 {
+		splits := []split{{Engine: engineBlobKV, CacheSize: cache}}
+		if s.VS != "" {
+			splits = append(splits, split{Engine: engineHostFS, CacheSize: cache})
+		}
+		return splits, nil
+	}
+	fixed := processMemory + memTablesAtOnce*int64(s.WriteBufferSize)
+	ours := total - fixed - stackMemory
+	if ours < minCacheSize {
+		least := size.Value(fixed + stackMemory + minCacheSize)
+		return nil, usagef("--memory %v is too little: memtables, buffers and a block cache need %v (a smaller --write_buffer_size helps)", &s.Memory, &least)
+	}
+	splits := []split{{Engine: engineBlobKV, CacheSize: ours}}
+	if s.VS == "" {
+		return splits, nil
+	}
+	left := total - fixed
+	small := max(left/smallCacheShare, minCacheSize)
+	large := min(left/smallCacheShare*largeCacheShare, left-minPageCache)
+	return append(splits,
+		split{engineHostFS, "small", small, left - small},
+		split{engineHostFS, "large", large, left - large}), nil
+}
+
+// goMemoryLimit is what the Go runtime of an engine may use before it collects harder. The block cache and the memtables
+// lie in the C heap where there is cgo, out of the runtime's sight.
+func goMemoryLimit(s *settings, sp split) int64 {
+	if s.Memory == 0 {
+		return 0
+	}
+	limit := processMemory
+	if sp.Engine == engineBlobKV {
+		limit += stackMemory / 2 // device buffers are outside the Go heap
+	}
+	if cgoEnabled {
+		return int64(limit)
+	}
+	return int64(limit) + sp.CacheSize + memTablesAtOnce*int64(s.WriteBufferSize)
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/blobkv/blobkv/internal/size"
+)
+
+// reporter prints a session's rows as they come.
+type reporter interface {
+	header(lines []string)
+	row(r row)
+	footer(lines []string)
+}
+
+func newReporter(format string, w io.Writer) reporter {
+	if format == formatJSON {
+		return &jsonReporter{json.NewEncoder(w)}
+	}
+	return &tableReporter{w: w}
+}
+
+// jsonReporter prints one object per row and nothing else, so that every line of the output parses.
+type jsonReporter struct{ enc *json.Encoder }
+
+func (j *jsonReporter) header([]string) {}
+func (j *jsonReporter) footer([]string) {}
+
+func (j *jsonReporter) row(r row) {
+	_ = j.enc.Encode(r) // nobody is left to tell when standard output is gone
+}
+
+// tableReporter prints for people.
+type tableReporter struct {
+	w        io.Writer
+	headed   bool
+	previous string // benchmark of the row above
+}
+
+func (t *tableReporter) header(lines []string) {
+	for _, l := range lines {
+		fmt.Fprintln(t.w, l)
+	}
+	fmt.Fprintln(t.w)
+}
+
+func (t *tableReporter) footer(lines []string) {
+	fmt.Fprintln(t.w)
+	for _, l := range lines {
+		fmt.Fprintln(t.w, l)
+	}
+}
+
+const (
+	columnTitles = "%-17s %-16s %10s %8s %8s %8s %9s %9s %8s %8s %8s  %s\n"
+	columnCells  = "%-17s %-16s %10s %8.1f %8s %8s %9s %9s %8s %8s %8s  %s\n"
+)
+
+func (t *tableReporter) row(r row) {
+	if !t.headed {
+		t.headed = true
+		line := fmt.Sprintf(columnTitles, "benchmark", "engine", "ops/s", "MB/s", "p50 us", "p99 us", "p99.9 us", "max us", "cpu/op", "sys/op", "disk MB", "")
+		fmt.Fprintln(t.w, strings.TrimRight(line, " \n"))
+	}
+	name := r.Benchmark
+	if name == t.previous {
+		name = ""
+	}
+	t.previous = r.Benchmark
+	line := ""
+	if r.ratio != nil {
+		line = fmt.Sprintf("%-17s %-16s %s", name, "ratio", ratioText(&r))
+	} else {
+		f := r.figures
+		line = fmt.Sprintf(columnCells, name, r.label, thousands(f.OpsPerSec), f.MBPerSec, micros(f.P50), micros(f.P99), micros(f.P999),
+			micros(f.Max), micros(f.CPUPerOp), optional(f.SysCPU, micros), optional(f.DiskWriteMB, wholeMB), tableNote(&r))
+	}
+	fmt.Fprintln(t.w, strings.TrimRight(line, " \n"))
+}
+
+// ratioText is the ratio with its spread, or why there is none.
+func ratioText(r *row) string {
+	if r.Ratio == nil {
+		return r.Note
+	}
+	text := fmt.Sprintf("%10.2f", *r.Ratio)
+	if r.Runs > 1 {
+		text += fmt.Sprintf("  (%.2f to %.2f in %d runs)", r.MinRatio, r.MaxRatio, r.Runs)
+	}
+	if r.MemoryBytes > 0 {
+		text += fmt.Sprintf("  to %s with %s of block cache", r.VS, size.Human(r.VSCache))
+	}
+	return text
+}
+
+// tableNote adds the spread of several runs to a row's own note.
+func tableNote(r *row) string {
+	if r.Runs < 2 {
+		return r.Note
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s..%s %s", thousands(r.MinOps), thousands(r.MaxOps), r.Note))
+}
+
+func optional(v *float64, format func(float64) string) string {
+	if v == nil {
+		return "-"
+	}
+	return format(*v)
+}
+
+func wholeMB(v float64) string { return fmt.Sprintf("%.0f", v) }
+
+// micros prints a time in three or more digits, whatever its size.
+func micros(us float64) string {
+	switch {
+	case us < 10:
+		return fmt.Sprintf("%.2f", us)
+	case us < 100:
+		return fmt.Sprintf("%.1f", us)
+	}
+	return fmt.Sprintf("%.0f", us)
+}
+
+// thousands prints a rate as a whole number with separators.
+func thousands(v float64) string {
+	s := fmt.Sprintf("%.0f", v)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

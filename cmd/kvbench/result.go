@@ -1,0 +1,257 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/blobkv/blobkv/internal/size"
+)
+
+// row is one line of the report: the median run of one benchmark on one engine, or the ratio of two engines. Its JSON
+// form is stable: fields are added, never renamed.
+type row struct {
+	Benchmark string `json:"benchmark"`
+	Engine    string `json:"engine"`
+	Device    string `json:"device"`
+	Threads   int    `json:"threads"`
+
+	*figures
+	*ratio
+
+	FileSystem  string  `json:"filesystem,omitempty"` // under the store, with its journal and mount options
+	Policy      string  `json:"policy,omitempty"`
+	Durability  string  `json:"durability"` // sync, nosync or read
+	Logs        string  `json:"logs,omitempty"`
+	Caches      string  `json:"caches"`                 // cold or warm: of the host and of the engine, when the row began
+	CacheBytes  int64   `json:"cache_bytes"`            // the block cache
+	MemoryBytes int64   `json:"memory_bytes,omitempty"` // --memory
+	Compression string  `json:"compression,omitempty"`  // of the engine's tables
+	ValueSize   int     `json:"value_size,omitempty"`   // bytes
+	Seed        uint64  `json:"seed"`                   //
+	Runs        int     `json:"runs"`                   // the figures are of the median one
+	MinOps      float64 `json:"ops_per_sec_min,omitempty"`
+	MaxOps      float64 `json:"ops_per_sec_max,omitempty"`
+	Note        string  `json:"note,omitempty"`
+
+	label string // the engine, with its split where there are several
+}
+
+// figures are what was measured.
+type figures struct {
+	Ops         int64    `json:"ops"`
+	Seconds     float64  `json:"seconds"`
+	OpsPerSec   float64  `json:"ops_per_sec"`
+	MBPerSec    float64  `json:"mb_per_sec"`
+	P50         float64  `json:"p50_us"`
+	P99         float64  `json:"p99_us"`
+	P999        float64  `json:"p999_us"`
+	Max         float64  `json:"max_us"`
+	CPUPerOp    float64  `json:"cpu_us_per_op"`
+	SysCPU      *float64 `json:"sys_cpu_us_per_op"`        // null where the platform does not tell
+	Found       *int64   `json:"found,omitempty"`          // of the reads
+	ExtraOps    float64  `json:"writes_per_sec,omitempty"` // of the writer beside the readers
+	DrainSecs   float64  `json:"drain_seconds"`
+	Rotations   int64    `json:"log_rotations"`
+	EngineMB    float64  `json:"engine_write_mb"`          // logs, flushes and compactions of the LSM engine
+	StackMB     *float64 `json:"stack_write_mb,omitempty"` // what our stack made of them at its device
+	DiskWriteMB *float64 `json:"disk_write_mb"`            // what the host's disk wrote meanwhile, for whomever
+	DiskReadMB  *float64 `json:"disk_read_mb"`
+	DataMB      float64  `json:"data_mb"`
+	ResidentMB  float64  `json:"resident_mb"`
+}
+
+// ratio compares our engine with the host's.
+type ratio struct {
+	Ratio    *float64 `json:"ratio"` // ours divided by the host's, of ops_per_sec; null if it would mean nothing
+	VS       string   `json:"vs"`
+	VSCache  int64    `json:"vs_cache_bytes"` // block cache of the split that counted, the host's better one
+	MinRatio float64  `json:"ratio_min,omitempty"`
+	MaxRatio float64  `json:"ratio_max,omitempty"`
+}
+
+const mb = 1e6
+
+// rowsOf turns the measurements of one benchmark, all[contender][run], into report rows.
+func (se *session) rowsOf(b *benchmark, all [][]measurement) []row {
+	var rows []row
+	for i, c := range se.contenders {
+		rows = append(rows, se.engineRow(b, c, all[i]))
+	}
+	if se.VS != "" {
+		rows = append(rows, se.ratioRow(b, all))
+	}
+	return rows
+}
+
+func (se *session) newRow(b *benchmark, c *contender) row {
+	r := row{
+		Benchmark:   b.name,
+		Engine:      c.Engine,
+		Device:      c.cfg.Place.String(),
+		Threads:     se.Threads,
+		FileSystem:  c.fsName,
+		Policy:      c.cfg.Place.Policy,
+		Durability:  b.durability(se.Sync),
+		Logs:        string(b.log),
+		Caches:      "warm",
+		CacheBytes:  c.CacheSize,
+		MemoryBytes: int64(se.Memory),
+		Compression: se.Compression,
+		ValueSize:   se.ValueSize,
+		Seed:        se.Seed,
+		Runs:        se.Runs,
+		label:       c.label(se.contenders),
+	}
+	if se.cold {
+		r.Caches = "cold"
+	}
+	return r
+}
+
+func (se *session) engineRow(b *benchmark, c *contender, runs []measurement) row {
+	r := se.newRow(b, c)
+	m := median(runs)
+	r.figures = newFigures(&m)
+	if !b.writes {
+		r.Found = &m.Found
+	}
+	if len(runs) > 1 {
+		r.MinOps, r.MaxOps = spread(runs)
+	}
+	r.Note = se.noteOf(b, &m)
+	return r
+}
+
+// median is the run in the middle by throughput, the slower of two.
+func median(runs []measurement) measurement {
+	sorted := slices.Clone(runs)
+	slices.SortFunc(sorted, func(a, b measurement) int { return cmp.Compare(a.opsPerSec(), b.opsPerSec()) })
+	return sorted[(len(sorted)-1)/2]
+}
+
+func spread(runs []measurement) (low, high float64) {
+	low = math.Inf(1)
+	for i := range runs {
+		low, high = min(low, runs[i].opsPerSec()), max(high, runs[i].opsPerSec())
+	}
+	return low, high
+}
+
+func newFigures(m *measurement) *figures {
+	f := &figures{
+		Ops:        m.Ops,
+		Seconds:    m.Seconds,
+		OpsPerSec:  m.opsPerSec(),
+		MBPerSec:   perSecond(float64(m.Bytes)/mb, m.Seconds),
+		P50:        m.P50,
+		P99:        m.P99,
+		P999:       m.P999,
+		Max:        m.MaxUs,
+		CPUPerOp:   perOp(m.CPUSeconds, m.Ops),
+		ExtraOps:   perSecond(float64(m.ExtraOps), m.Seconds),
+		DrainSecs:  m.DrainSeconds,
+		Rotations:  m.Rotations,
+		EngineMB:   float64(m.EngineWritten) / mb,
+		DataMB:     float64(m.DataBytes) / mb,
+		ResidentMB: float64(m.ResidentBytes) / mb,
+	}
+	if m.sysCPUSeconds >= 0 {
+		v := perOp(m.sysCPUSeconds, m.Ops)
+		f.SysCPU = &v
+	}
+	f.StackMB = megabytes(m.StackWritten, m.StackWritten > 0)
+	f.DiskWriteMB = megabytes(m.diskWritten, m.diskWritten >= 0)
+	f.DiskReadMB = megabytes(m.diskRead, m.diskRead >= 0)
+	return f
+}
+
+// perOp is CPU time in microseconds for each operation.
+func perOp(seconds float64, ops int64) float64 {
+	if ops == 0 {
+		return 0
+	}
+	return seconds * 1e6 / float64(ops)
+}
+
+func megabytes(bytes int64, known bool) *float64 {
+	if !known {
+		return nil
+	}
+	v := float64(bytes) / mb
+	return &v
+}
+
+// noteOf says what a reader of one line must know to read it right.
+func (se *session) noteOf(b *benchmark, m *measurement) string {
+	switch {
+	case b.extra:
+		return fmt.Sprintf("writer %.0f ops/s", perSecond(float64(m.ExtraOps), m.Seconds))
+	case !b.writes && m.Found < m.Ops && m.Ops > 0 && b.name != "readmissing":
+		return fmt.Sprintf("%.0f%% found", 100*float64(m.Found)/float64(m.Ops))
+	case b.log == logFresh && m.Rotations > 0:
+		return "ended with its log"
+	}
+	return ""
+}
+
+// ratioRow compares our engine, which comes first, with the better of the host's splits.
+func (se *session) ratioRow(b *benchmark, all [][]measurement) row {
+	best := 1
+	for i := 2; i < len(all); i++ {
+		a, c := median(all[i]), median(all[best])
+		if a.opsPerSec() > c.opsPerSec() {
+			best = i
+		}
+	}
+	host := se.contenders[best]
+	r := se.newRow(b, se.contenders[0])
+	r.ratio = &ratio{VS: host.Engine, VSCache: host.CacheSize}
+	if why := se.meaningless(b, all[best]); why != "" {
+		r.Note = why
+		return r
+	}
+	ratios := ratiosOf(all[0], all[best])
+	mid := ratios[(len(ratios)-1)/2]
+	r.Ratio = &mid
+	if len(ratios) > 1 {
+		r.MinRatio, r.MaxRatio = ratios[0], ratios[len(ratios)-1]
+	}
+	return r
+}
+
+// ratiosOf divides run by run, for the two runs of a pair were neighbours in time, and sorts.
+func ratiosOf(ours, hosts []measurement) []float64 {
+	var out []float64
+	for i := range ours {
+		if h := hosts[i].opsPerSec(); h > 0 {
+			out = append(out, ours[i].opsPerSec()/h)
+		}
+	}
+	if len(out) == 0 {
+		return []float64{0}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// meaningless says why a ratio would mean nothing, "" if it means something. A synced write has to reach the disk; all
+// else the page cache can do alone while it holds the data.
+func (se *session) meaningless(b *benchmark, host []measurement) string {
+	for _, c := range se.contenders {
+		if c.mount.RAM || c.cfg.Place.Kind == placeRAM {
+			return fmt.Sprintf("no ratio: %s lies in memory (%s), nothing here is about a disk", c.cfg.Place, c.fsName)
+		}
+	}
+	if b.writes && b.durable(se.Sync) {
+		return ""
+	}
+	for i := range host {
+		if m := &host[i]; m.pageCache >= 0 && m.DataBytes <= m.pageCache {
+			return fmt.Sprintf("no ratio: the page cache (%s) holds all the data (%s); more --num or less --memory",
+				size.Human(m.pageCache), size.Human(m.DataBytes))
+		}
+	}
+	return ""
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/blobkv/blobkv/internal/procstat"
+)
+
+// measurement is one run of one row by one engine, with what the machine did meanwhile.
+type measurement struct {
+	result
+	sysCPUSeconds float64 // -1 where it is not known
+	diskRead      int64   // bytes; -1 where it is not known
+	diskWritten   int64
+	pageCache     int64 // bytes the kernel could cache of the store; -1 where it is not known
+}
+
+func (m *measurement) opsPerSec() float64 { return perSecond(float64(m.Ops), m.Seconds) }
+
+func perSecond(n, seconds float64) float64 {
+	if seconds <= 0 {
+		return 0
+	}
+	return n / seconds
+}
+
+// row runs one benchmark on every engine, --runs times, engine by engine, so that a change of the machine's speed meets
+// all of them. Every second run goes through the engines in the opposite order.
+func (se *session) row(ctx context.Context, b *benchmark) error {
+	all := make([][]measurement, len(se.contenders))
+	for run := range se.Runs {
+		for _, i := range order(len(se.contenders), run) {
+			m, err := se.measure(ctx, se.contenders[i], b, run)
+			if err != nil {
+				return err
+			}
+			all[i] = append(all[i], m)
+		}
+	}
+	se.measured = true
+	se.progress.clear()
+	for _, r := range se.rowsOf(b, all) {
+		se.out.row(r)
+	}
+	return nil
+}
+
+// order is 0, 1, 2 … in even runs and the reverse in odd ones.
+func order(n, run int) []int {
+	o := make([]int, n)
+	for i := range o {
+		o[i] = i
+	}
+	if run%2 == 1 {
+		slices.Reverse(o)
+	}
+	return o
+}
+
+// measure prepares one engine and runs the row on it. All others are at rest: each has drained before it answered.
+func (se *session) measure(ctx context.Context, c *contender, b *benchmark, run int) (measurement, error) {
+	if err := se.prepare(ctx, c, b, run); err != nil {
+		return measurement{}, err
+	}
+	maxOps, limit := se.bounds(b)
+	req := request{Op: opRun, Benchmark: b.name, Run: run, MaxOps: maxOps, MaxSeconds: limit.Seconds()}
+	tell := se.progress.teller(b.name, c.label(se.contenders), maxOps, limit)
+
+	cpu, cpuErr := procstat.MachineCPU()
+	disk, diskOK := c.diskCounters()
+	res, err := c.request(ctx, req, tell)
+	if err != nil {
+		return measurement{}, err
+	}
+	m := measurement{result: res, sysCPUSeconds: -1, diskRead: -1, diskWritten: -1, pageCache: se.pageCacheOf(c, &res)}
+	if after, err := procstat.MachineCPU(); err == nil && cpuErr == nil {
+		m.sysCPUSeconds = (after - cpu).Seconds()
+	}
+	if after, ok := c.diskCounters(); ok && diskOK {
+		d := after.Sub(disk)
+		m.diskRead, m.diskWritten = d.ReadBytes, d.WriteBytes
+	}
+	return m, nil
+}
+
+// prepare brings an engine's store into the state the row needs and drops what the kernel has cached of it.
+func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run int) error {
+	first := !c.opened
+	req := request{
+		Op:        opPrepare,
+		Benchmark: b.name,
+		Run:       run,
+		Create:    !se.UseExistingDB,
+		Exclusive: first && !se.UseExistingDB && !se.Destroy,
+		Wipe:      b.fresh && !first || first && se.Destroy,
+		Reopen:    se.cold && !first && c.cfg.Place.Kind != placeRAM,
+	}
+	_, err := c.request(ctx, req, se.progress.teller(b.name, c.label(se.contenders), 0, 0))
+	if err != nil {
+		return err
+	}
+	if first && se.Destroy {
+		se.made.addPlace(c.cfg.Place) // the old store is gone; the new one is this run's
+	}
+	c.opened = true
+	if se.cold {
+		return se.tryDropCaches()
+	}
+	return nil
+}
+
+// bounds says when a row ends: after so many operations, or this long.
+func (se *session) bounds(b *benchmark) (maxOps int64, limit time.Duration) {
+	const endless = 1 << 62
+	switch {
+	case se.Duration > 0 && !b.fixed:
+		return endless, se.Duration
+	case !b.writes || b.synced:
+		return se.Num, readLimit
+	case se.NumGiven || se.VS != "":
+		return se.Num, 0
+	}
+	return se.Num, defaultLimit
+}
+
+// pageCacheOf is how many bytes the kernel could use to cache the engine's files: what the cgroup's limit leaves, or
+// what the machine has.
+func (se *session) pageCacheOf(c *contender, res *result) int64 {
+	available, err := procstat.MemoryAvailable()
+	if err != nil {
+		return -1
+	}
+	if se.limited && res.ResidentBytes > 0 {
+		return min(available, max(0, int64(se.Memory)-res.ResidentBytes))
+	}
+	return available
+}

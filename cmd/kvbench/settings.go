@@ -1,0 +1,135 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/blobkv/blobkv/internal/size"
+	"github.com/blobkv/blobkv/kv"
+)
+
+// settings is the command line.
+type settings struct {
+	Benchmarks string
+	Num        int64
+	NumGiven   bool // --num was on the command line: the user decides how long rows take
+	Threads    int
+	Duration   time.Duration
+	Runs       int
+	Seed       uint64
+	SeekNexts  int
+
+	KeySize          int
+	ValueSize        int
+	CompressionRatio float64
+	Sync             bool
+
+	Device        string
+	UseExistingDB bool
+	Destroy       bool
+
+	CacheSize       size.Value
+	WriteBufferSize size.Value
+	Compression     string
+
+	VS         string
+	Memory     size.Value
+	DropCaches bool
+
+	Format string
+}
+
+// defaultBenchmarks answer the first questions about a store: how fast it loads, syncs, overwrites, and reads.
+const defaultBenchmarks = "fillseq,fillsync,fillrandom,overwrite,readrandom,readseq"
+
+func defaultSettings() settings {
+	return settings{
+		Benchmarks:       defaultBenchmarks,
+		Num:              500_000,
+		Threads:          1,
+		Runs:             1,
+		Seed:             1,
+		KeySize:          16,
+		ValueSize:        100,
+		CompressionRatio: 0.5,
+		CacheSize:        kv.DefaultCacheSize,
+		WriteBufferSize:  kv.DefaultMemTableSize,
+		Compression:      kv.Snappy.String(),
+		DropCaches:       true,
+		Format:           formatTable,
+	}
+}
+
+// The output formats.
+const (
+	formatTable = "table"
+	formatJSON  = "json"
+)
+
+// Bounds of what makes sense, so that a typo is an error and not an endless run.
+const (
+	maxThreads   = 1024
+	maxValueSize = 64 << 20
+	minBuffer    = 256 << 10
+	minCacheSize = 8 << 20 // below this no block cache is worth its name
+)
+
+// validate checks what flag parsing cannot.
+func (s *settings) validate() error {
+	switch {
+	case s.Num < 1:
+		return usagef("--num %d: at least one key is needed", s.Num)
+	case s.Threads < 1 || s.Threads > maxThreads:
+		return usagef("--threads %d: expected 1 to %d", s.Threads, maxThreads)
+	case s.Runs < 1:
+		return usagef("--runs %d: expected at least 1", s.Runs)
+	case s.Duration < 0:
+		return usagef("--duration %v is negative", s.Duration)
+	case s.SeekNexts < 0:
+		return usagef("--seek_nexts %d is negative", s.SeekNexts)
+	case s.Format != formatTable && s.Format != formatJSON:
+		return usagef("--format %q: expected %s or %s", s.Format, formatTable, formatJSON)
+	case s.UseExistingDB && s.Destroy:
+		return usagef("--use_existing_db and --destroy contradict each other")
+	}
+	if err := s.validateData(); err != nil {
+		return err
+	}
+	return s.validateMemory()
+}
+
+func (s *settings) validateData() error {
+	switch {
+	case s.KeySize < digits(s.Num-1):
+		return usagef("--key_size %d cannot tell %d keys apart: at least %d bytes are needed", s.KeySize, s.Num, digits(s.Num-1))
+	case s.KeySize > 1<<16:
+		return usagef("--key_size %d: expected at most %d", s.KeySize, 1<<16)
+	case s.ValueSize < 0 || s.ValueSize > maxValueSize:
+		return usagef("--value_size %d: expected 0 to %d", s.ValueSize, maxValueSize)
+	case !(s.CompressionRatio > 0 && s.CompressionRatio <= 1):
+		return usagef("--compression_ratio %v: expected more than 0 and at most 1", s.CompressionRatio)
+	}
+	if _, err := kv.ParseCompression(s.Compression); err != nil {
+		return usagef("--compression_type: %v", err)
+	}
+	return nil
+}
+
+func (s *settings) validateMemory() error {
+	switch {
+	case s.CacheSize < 0:
+		return usagef("--cache_size is negative")
+	case s.WriteBufferSize < minBuffer || s.WriteBufferSize > 1<<30:
+		return usagef("--write_buffer_size %v: expected 256KiB to 1GiB", &s.WriteBufferSize)
+	}
+	return nil
+}
+
+// parseVS splits --vs into the engine and its folder, which may be left out.
+func parseVS(vs string) (engine, dir string, err error) {
+	engine, dir, hasDir := strings.Cut(vs, ":")
+	if engine != engineHostFS || (hasDir && dir == "") {
+		return "", "", usagef("--vs %q: expected %s or %s:DIR", vs, engineHostFS, engineHostFS)
+	}
+	return engine, dir, nil
+}

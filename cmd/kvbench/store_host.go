@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/blobkv/blobkv/kv"
+)
+
+// hostStore is Pebble on the kernel's file system, with the options that kv gives its own.
+type hostStore struct {
+	db *pebble.DB
+}
+
+// openHostStore opens or makes the store in a folder.
+func openHostStore(dir string, o *kv.Options) (store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	po := kv.PebbleOptions(o)
+	po.FS = vfs.Default
+	po.Logger = stderrLogger{}
+	po.ErrorIfNotExists = !o.CreateIfMissing
+	po.ErrorIfExists = o.ErrorIfExists
+	db, err := pebble.Open(dir, po)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", dir, err)
+	}
+	return &hostStore{db}, nil
+}
+
+func (s *hostStore) getAppend(dst, key []byte) ([]byte, error) {
+	value, closer, err := s.db.Get(key)
+	if err != nil {
+		if errors.Is(err, pebble.ErrNotFound) {
+			err = errNotFound
+		}
+		return dst, err
+	}
+	dst = append(dst, value...)
+	return dst, closer.Close()
+}
+
+func writeOptions(sync bool) *pebble.WriteOptions {
+	if sync {
+		return pebble.Sync
+	}
+	return pebble.NoSync
+}
+
+func (s *hostStore) set(key, value []byte, sync bool) error {
+	return s.db.Set(key, value, writeOptions(sync))
+}
+
+func (s *hostStore) delete(key []byte, sync bool) error {
+	return s.db.Delete(key, writeOptions(sync))
+}
+
+func (s *hostStore) newIterator() (iterator, error) { return s.db.NewIter(nil) }
+
+func (s *hostStore) fill(keys [][]byte, value []byte) error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	for _, k := range keys {
+		if err := b.Set(k, value, nil); err != nil {
+			return err
+		}
+	}
+	return b.Commit(pebble.NoSync)
+}
+
+func (s *hostStore) deleteRange(start, end []byte) error {
+	return s.db.DeleteRange(start, end, pebble.NoSync)
+}
+
+func (s *hostStore) flush() error { return s.db.Flush() }
+
+func (s *hostStore) metrics() storeMetrics { return engineMetrics(s.db.Metrics()) }
+
+func (s *hostStore) close() error { return s.db.Close() }
+
+// engineMetrics picks what a report needs from Pebble's own metrics.
+func engineMetrics(m *pebble.Metrics) storeMetrics {
+	total := m.Total()
+	return storeMetrics{
+		busy:      m.Compact.NumInProgress > 0 || m.Flush.NumInProgress > 0,
+		flushes:   m.Flush.Count + m.Flush.NumInProgress,
+		written:   int64(m.WAL.BytesWritten + total.TableBytesFlushed + total.TableBytesCompacted + total.BlobBytesFlushed + total.BlobBytesCompacted),
+		dataBytes: int64(m.DiskSpaceUsage()),
+		cacheHits: m.BlockCache.Hits,
+		cacheMiss: m.BlockCache.Misses,
+	}
+}
+
+// stderrLogger prints errors and drops what Pebble tells about its daily life.
+type stderrLogger struct{}
+
+func (stderrLogger) Infof(string, ...any) {}
+
+func (stderrLogger) Errorf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "pebble: "+format+"\n", args...)
+}
+
+// Fatalf must not return: Pebble calls it where it cannot go on.
+func (stderrLogger) Fatalf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "pebble: "+format+"\n", args...)
+	os.Exit(exitFailed)
+}
