@@ -387,7 +387,7 @@ func runModel(t *testing.T, o Options, rng *rand.Rand) {
 	m := &model{blocks: make([][]*version, blocks)}
 	var outstanding []*modelOp
 	var id uint64
-	for step := range 1500 {
+	for step := range 800 {
 		m.now++
 		switch k := rng.IntN(20); {
 		case k < 9:
@@ -417,7 +417,7 @@ func runModel(t *testing.T, o Options, rng *rand.Rand) {
 			g.q.Poll(rng.IntN(4))
 			outstanding = m.reap(t, outstanding)
 		}
-		if step%5 == 0 {
+		if step%8 == 0 {
 			m.check(t, g, o, rng.Uint64())
 		}
 	}
