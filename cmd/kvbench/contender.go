@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/blobkv/blobkv/internal/procstat"
-	"github.com/blobkv/blobkv/internal/size"
 )
 
 // contender is one engine with one split of its memory: a process, a store, and what the host knows about both.
@@ -26,7 +25,7 @@ type contender struct {
 func (c *contender) label(others []*contender) string {
 	for _, o := range others {
 		if o != c && o.Engine == c.Engine {
-			return fmt.Sprintf("%s/%s", c.Engine, size.Human(c.CacheSize))
+			return fmt.Sprintf("%s/%dMiB", c.Engine, c.CacheSize>>20)
 		}
 	}
 	return c.Engine
