@@ -85,15 +85,19 @@ func (s *hostStore) close() error { return s.db.Close() }
 
 // engineMetrics picks what a report needs from Pebble's own metrics.
 func engineMetrics(m *pebble.Metrics) storeMetrics {
-	total := m.Total()
-	return storeMetrics{
+	s := storeMetrics{
 		busy:      m.Compact.NumInProgress > 0 || m.Flush.NumInProgress > 0,
 		flushes:   m.Flush.Count + m.Flush.NumInProgress,
-		written:   int64(m.WAL.BytesWritten + total.TableBytesFlushed + total.TableBytesCompacted + total.BlobBytesFlushed + total.BlobBytesCompacted),
+		written:   int64(m.WAL.BytesWritten),
 		dataBytes: int64(m.DiskSpaceUsage()),
 		cacheHits: m.BlockCache.Hits,
 		cacheMiss: m.BlockCache.Misses,
 	}
+	for i := range m.Levels { // not Metrics.Total, which counts the log once more
+		l := &m.Levels[i]
+		s.written += int64(l.TableBytesFlushed + l.TableBytesCompacted + l.BlobBytesFlushed + l.BlobBytesCompacted)
+	}
+	return s
 }
 
 // stderrLogger prints errors and drops what Pebble tells about its daily life.
