@@ -97,8 +97,8 @@ func (fs *FS) openReadWrite(name string, create bool) (*File, error) {
 }
 
 // Reuse renames old over new and opens it for writing at offset 0, its size, clusters and content kept, so that a
-// write-ahead log written over it is synced without any change of metadata. Until they are overwritten, the bytes
-// behind the first write are unspecified: the rest of the block that a write ends in may read as zeros.
+// write-ahead log written over it is synced without any change of metadata. Until the last writer closes it, bytes that
+// have not been overwritten are unspecified: those in a block that was written in part may read as zeros.
 func (fs *FS) Reuse(old, new string) (*File, error) {
 	f, err := fs.reuse(old, new)
 	return f, pathError("reuse", old, err)
