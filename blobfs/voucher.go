@@ -1,23 +1,17 @@
 package blobfs
 
-import (
-	"hash/crc32"
-
-	"github.com/blobkv/blobkv/blobstore"
-)
+import "github.com/blobkv/blobkv/blobstore"
 
 // maxVoucher bounds the bytes one sync vouches for. A longer append is written and flushed before its length is
 // committed, which costs a second flush and no checksum at recovery.
 const maxVoucher = 256 << 10
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // voucher is the running checksum of the bytes appended since the last committed length.
 type voucher struct {
-	start int64  // in the file: the committed length
-	n     int64  // bytes
-	crc   uint32 // CRC-32C
-	valid bool   // false once the bytes were too many, overwritten or not seen
+	start int64 // in the file: the committed length
+	n     int64 // bytes
+	sum   blobstore.Checksum
+	valid bool // false once the bytes were too many, overwritten or not seen
 }
 
 // note follows a write of p at off to a file that was size bytes long.
@@ -36,7 +30,7 @@ func (v *voucher) note(p []byte, off, size int64) {
 		v.valid = false
 		return
 	}
-	v.crc = crc32.Update(v.crc, castagnoli, appended)
+	v.sum.Add(appended)
 }
 
 // covers reports whether the voucher speaks for all bytes between committed and size.
@@ -46,7 +40,7 @@ func (v *voucher) covers(committed, size int64) bool {
 
 // vouch is what the store checks at recovery.
 func (v *voucher) vouch() blobstore.Vouch {
-	return blobstore.Vouch{Offset: v.start, Length: v.n, CRC: v.crc}
+	return blobstore.Vouch{Offset: v.start, Length: v.n, Sum: v.sum.Sum()}
 }
 
 // vouchSpan is a range of bytes that unconfirmed transactions up to lsn vouch for. Its bytes are not changed before the

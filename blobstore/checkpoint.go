@@ -3,7 +3,6 @@ package blobstore
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"slices"
 
 	"github.com/blobkv/blobkv/bdev"
@@ -326,11 +325,12 @@ func (s *Store) writeImages(c *checkpointState) error {
 	for i, p := range c.images {
 		binary.LittleEndian.PutUint64(list[i*imageEntrySize:], uint64(s.super.md.start)+uint64(p.index))
 	}
-	sum := crc32.Checksum(head[imageEmbedOffset:imageListOffset+len(c.images)*imageEntrySize], castagnoli)
+	var sum Checksum
+	sum.Add(head[imageEmbedOffset : imageListOffset+len(c.images)*imageEntrySize])
 	for _, p := range c.images {
-		sum = crc32.Update(sum, castagnoli, p.data)
+		sum.Add(p.data)
 	}
-	h := imageHeader{uuid: s.j.uuid, generation: c.header.generation, count: uint32(len(c.images)), sum: sum}
+	h := imageHeader{uuid: s.j.uuid, generation: c.header.generation, count: uint32(len(c.images)), sum: sum.Sum()}
 	h.marshal(head)
 	if err := s.j.file.write(head, geo.imageBlock()); err != nil {
 		return err

@@ -124,11 +124,11 @@ func (t *journalTag) unmarshal(b []byte, self pageIndex) error {
 //	    48     8  checkpoint: md pages in place are the state after this transaction (LSN)
 //	    56     8  start: ring position in blocks of the first frame after the checkpoint
 //	    64     8  sequence of that frame
-//	    72     4  CRC of the frame before it (chain seed)
-//	    76     4  md high water: md pages from here on are unused, in pages
-//	    80     4  blocks of the journal: geometry
-//	    84     4  state: 0 open, 1 closed (the ring is empty, the masks are in place)
-//	    88   420  reserved, zero
+//	    72     8  checksum of the frame before it (chain seed)
+//	    80     4  md high water: md pages from here on are unused, in pages
+//	    84     4  blocks of the journal: geometry
+//	    88     4  state: 0 open, 1 closed (the ring is empty, the masks are in place)
+//	    92   416  reserved, zero
 //	   508     4  CRC-32C of bytes 0 to 507
 type journalHeader struct {
 	uuid       storeUUID
@@ -137,7 +137,7 @@ type journalHeader struct {
 	checkpoint LSN
 	start      uint64
 	sequence   uint64
-	chain      uint32
+	chain      uint64
 	highWater  uint32
 	blocks     uint32
 	closed     bool
@@ -160,11 +160,11 @@ func (h *journalHeader) marshal(b []byte) {
 	le.PutUint64(b[48:], uint64(h.checkpoint))
 	le.PutUint64(b[56:], h.start)
 	le.PutUint64(b[64:], h.sequence)
-	le.PutUint32(b[72:], h.chain)
-	le.PutUint32(b[76:], h.highWater)
-	le.PutUint32(b[80:], h.blocks)
+	le.PutUint64(b[72:], h.chain)
+	le.PutUint32(b[80:], h.highWater)
+	le.PutUint32(b[84:], h.blocks)
 	if h.closed {
-		le.PutUint32(b[84:], 1)
+		le.PutUint32(b[88:], 1)
 	}
 	le.PutUint32(b[journalSumOffset:], crc32.Checksum(b[:journalSumOffset], castagnoli))
 }
@@ -184,10 +184,10 @@ func (h *journalHeader) unmarshal(b []byte, uuid storeUUID) error {
 	h.checkpoint = LSN(le.Uint64(b[48:]))
 	h.start = le.Uint64(b[56:])
 	h.sequence = le.Uint64(b[64:])
-	h.chain = le.Uint32(b[72:])
-	h.highWater = le.Uint32(b[76:])
-	h.blocks = le.Uint32(b[80:])
-	h.closed = le.Uint32(b[84:]) == 1
+	h.chain = le.Uint64(b[72:])
+	h.highWater = le.Uint32(b[80:])
+	h.blocks = le.Uint32(b[84:])
+	h.closed = le.Uint32(b[88:]) == 1
 	if slot := le.Uint32(b[12:]); int(slot) != h.slot() {
 		return corruptf(12, "journal header: slot", fmt.Sprint(h.slot()), fmt.Sprint(slot))
 	}
@@ -197,10 +197,10 @@ func (h *journalHeader) unmarshal(b []byte, uuid storeUUID) error {
 // validate checks a header against the store it was found in.
 func (h *journalHeader) validate(g journalGeometry, mdPages int) error {
 	if int(h.blocks) != g.blocks {
-		return corruptf(80, "journal header: blocks", fmt.Sprint(g.blocks), fmt.Sprint(h.blocks))
+		return corruptf(84, "journal header: blocks", fmt.Sprint(g.blocks), fmt.Sprint(h.blocks))
 	}
 	if int64(h.highWater) > int64(mdPages) {
-		return corruptf(76, "journal header: md high water", fmt.Sprintf("at most %d", mdPages), fmt.Sprint(h.highWater))
+		return corruptf(80, "journal header: md high water", fmt.Sprintf("at most %d", mdPages), fmt.Sprint(h.highWater))
 	}
 	return nil
 }
@@ -233,8 +233,8 @@ func checkJournalSector(b []byte, magic [8]byte, what string) error {
 //	    12     4  number of images
 //	    16    16  uuid of the store
 //	    32     8  generation of the checkpoint
-//	    40     4  CRC-32C of the embedded header, the page list and the images, in this order
-//	    44   464  reserved, zero
+//	    40     8  checksum (XXH64) of the embedded header, the page list and the images, in this order
+//	    48   460  reserved, zero
 //	   508     4  CRC-32C of bytes 0 to 507
 //	   512   512  first sector of the journal header that completes the checkpoint
 //	  1024   8*n  page list: for each image the device page it belongs to (4096-byte pages from the device's start)
@@ -242,7 +242,7 @@ type imageHeader struct {
 	uuid       storeUUID
 	generation uint64
 	count      uint32
-	sum        uint32
+	sum        uint64
 }
 
 const (
@@ -259,7 +259,7 @@ func (h *imageHeader) marshal(b []byte) {
 	le.PutUint32(b[12:], h.count)
 	copy(b[16:], h.uuid[:])
 	le.PutUint64(b[32:], h.generation)
-	le.PutUint32(b[40:], h.sum)
+	le.PutUint64(b[40:], h.sum)
 	le.PutUint32(b[journalSumOffset:], crc32.Checksum(b[:journalSumOffset], castagnoli))
 }
 
@@ -274,7 +274,7 @@ func (h *imageHeader) unmarshal(b []byte, uuid storeUUID) error {
 	le := binary.LittleEndian
 	h.count = le.Uint32(b[12:])
 	h.generation = le.Uint64(b[32:])
-	h.sum = le.Uint32(b[40:])
+	h.sum = le.Uint64(b[40:])
 	return nil
 }
 
@@ -293,9 +293,8 @@ func (h *imageHeader) unmarshal(b []byte, uuid storeUUID) error {
 //	    64     8  durable: sequence that is known durable as this frame is written (loses nothing silently, see replay)
 //	    72     4  records
 //	    76     4  length of the payload in bytes
-//	    80     4  CRC of the frame before (chain)
-//	    84     8  reserved, zero
-//	    92     4  CRC-32C of bytes 0 to 91 and of the payload
+//	    80     8  checksum of the frame before (chain)
+//	    88     8  checksum (XXH64) of bytes 0 to 87 and of the payload
 //	    96     n  records
 type frameHeader struct {
 	uuid      storeUUID
@@ -307,13 +306,13 @@ type frameHeader struct {
 	durable   uint64
 	records   uint32
 	payload   uint32
-	chain     uint32
-	sum       uint32
+	chain     uint64
+	sum       uint64
 }
 
 const (
 	frameHeaderSize = 96
-	frameSumOffset  = 92
+	frameSumOffset  = 88
 )
 
 // frameBlocks is how many ring blocks a frame with that much payload takes.
@@ -336,10 +335,10 @@ func (h *frameHeader) seal(b []byte) []byte {
 	le.PutUint64(b[64:], h.durable)
 	le.PutUint32(b[72:], h.records)
 	le.PutUint32(b[76:], h.payload)
-	le.PutUint32(b[80:], h.chain)
+	le.PutUint64(b[80:], h.chain)
 	end := frameHeaderSize + int(h.payload)
 	h.sum = frameSum(b[:frameSumOffset], b[frameHeaderSize:end])
-	le.PutUint32(b[frameSumOffset:], h.sum)
+	le.PutUint64(b[frameSumOffset:], h.sum)
 	frame := b[:h.blocks()*journalBlock]
 	clear(frame[end:])
 	return frame
@@ -366,8 +365,8 @@ func (h *frameHeader) unmarshal(b []byte) error {
 	h.durable = le.Uint64(b[64:])
 	h.records = le.Uint32(b[72:])
 	h.payload = le.Uint32(b[76:])
-	h.chain = le.Uint32(b[80:])
-	h.sum = le.Uint32(b[frameSumOffset:])
+	h.chain = le.Uint64(b[80:])
+	h.sum = le.Uint64(b[frameSumOffset:])
 	return nil
 }
 
@@ -375,11 +374,16 @@ func (h *frameHeader) unmarshal(b []byte) error {
 func (h *frameHeader) verify(b []byte) error {
 	want := frameSum(b[:frameSumOffset], b[frameHeaderSize:frameHeaderSize+int(h.payload)])
 	if want != h.sum {
-		return corruptf(frameSumOffset, "journal frame: crc", hex32(want), hex32(h.sum))
+		return corruptf(frameSumOffset, "journal frame: checksum", hex64(want), hex64(h.sum))
 	}
 	return nil
 }
 
-func frameSum(header, payload []byte) uint32 {
-	return crc32.Update(crc32.Checksum(header, castagnoli), castagnoli, payload)
+func frameSum(header, payload []byte) uint64 {
+	var c Checksum
+	c.Add(header)
+	c.Add(payload)
+	return c.Sum()
 }
+
+func hex64(v uint64) string { return fmt.Sprintf("%#016x", v) }

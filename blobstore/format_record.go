@@ -58,12 +58,12 @@ type journalOp struct {
 //	     2     2  xattr operations: length of the name
 //	     4     4  md page index of the blob
 //	     8     4  truncate: clusters that stay; extend: number of runs; set xattr: length of the value
-//	    12    20  set xattr, vouched: offset and length in the blob in bytes (8, 8), CRC-32C of these bytes (4)
+//	    12    24  set xattr, vouched: offset and length in the blob in bytes (8, 8), checksum of these bytes (8)
 //	     .     n  extend: runs of first cluster and count (4, 4); xattr operations: name, value
 const (
 	recordHeaderSize = 16
 	opHeaderSize     = 12
-	vouchSize        = 20
+	vouchSize        = 24
 )
 
 // appendRecord encodes a transaction at the end of b. The LSN is stampRecord's, once it is known.
@@ -100,7 +100,7 @@ func (op *journalOp) append(b []byte) []byte {
 		le.PutUint32(h[8:], uint32(len(op.value)))
 		le.PutUint64(h[12:], uint64(op.vouch.Offset))
 		le.PutUint64(h[20:], uint64(op.vouch.Length))
-		le.PutUint32(h[28:], op.vouch.CRC)
+		le.PutUint64(h[28:], op.vouch.Sum)
 		size += vouchSize
 	}
 	b = append(b, h[:size]...)
@@ -172,9 +172,9 @@ func (op *journalOp) unmarshal(b []byte) (int, error) {
 		return opHeaderSize + n, err
 	case opSetVouched:
 		if len(body) < vouchSize {
-			return 0, corruptf(opHeaderSize, "journal operation: voucher", "20 bytes", fmt.Sprint(len(body)))
+			return 0, corruptf(opHeaderSize, "journal operation: voucher", "24 bytes", fmt.Sprint(len(body)))
 		}
-		op.vouch = Vouch{int64(le.Uint64(body)), int64(le.Uint64(body[8:])), le.Uint32(body[16:])}
+		op.vouch = Vouch{int64(le.Uint64(body)), int64(le.Uint64(body[8:])), le.Uint64(body[16:])}
 		if op.vouch.Offset < 0 || op.vouch.Length < 0 || op.vouch.Offset+op.vouch.Length < 0 {
 			return 0, corruptf(opHeaderSize, "journal operation: voucher", "a range", fmt.Sprint(op.vouch))
 		}

@@ -29,7 +29,7 @@ type journal struct {
 	carried  LSN    // confirmation that the newest written frame carries
 	position uint64 // of the next frame, in blocks
 	sequence uint64 // of the next frame
-	chain    uint32 // CRC of the newest frame
+	chain    uint64 // checksum of the newest frame
 	start    uint64 // blocks before this position are free for reuse
 	session  uint64
 	header   journalHeader // newest one that is durable

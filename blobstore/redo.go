@@ -2,7 +2,6 @@ package blobstore
 
 import (
 	"fmt"
-	"hash/crc32"
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/internal/dmabuf"
@@ -160,7 +159,7 @@ func (s *Store) vouchHolds(st *blobState, v Vouch) (bool, error) {
 	}
 	buf := dmabuf.Default.Get(256 << 10)
 	defer dmabuf.Default.Put(buf)
-	sum := uint32(0)
+	var sum Checksum
 	for at := v.Offset; at < end; {
 		first := at / BlockSize * BlockSize
 		last := min((end+BlockSize-1)/BlockSize*BlockSize, first+int64(len(buf)))
@@ -175,8 +174,8 @@ func (s *Store) vouchHolds(st *blobState, v Vouch) (bool, error) {
 			return false, fmt.Errorf("verifying %d bytes of blob %v at %d: %w", v.Length, st.id, v.Offset, err)
 		}
 		stop := min(end, last)
-		sum = crc32.Update(sum, castagnoli, b[at-first:stop-first])
+		sum.Add(b[at-first : stop-first])
 		at = stop
 	}
-	return sum == v.CRC, nil
+	return sum.Sum() == v.Sum, nil
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
 	"github.com/blobkv/blobkv/bdev"
 )
@@ -176,9 +175,11 @@ func (ji *journalImage) readImages(super *superblock) error {
 // useImages makes a newer checkpoint the base if it is whole. A torn one is what a crash leaves.
 func (ji *journalImage) useImages(super *superblock, h *imageHeader, head, data []byte) error {
 	geo := ji.file.geo
-	sum := crc32.Update(crc32.Checksum(head[imageEmbedOffset:], castagnoli), castagnoli, data)
-	if sum != h.sum {
-		ji.imageErr = ji.place(corruptf(40, "journal images: crc", hex32(sum), hex32(h.sum)), geo.imageBlock())
+	var sum Checksum
+	sum.Add(head[imageEmbedOffset:])
+	sum.Add(data)
+	if got := sum.Sum(); got != h.sum {
+		ji.imageErr = ji.place(corruptf(40, "journal images: checksum", hex64(got), hex64(h.sum)), geo.imageBlock())
 		return nil
 	}
 	if h.generation != ji.base.generation+1 {
@@ -228,7 +229,7 @@ type journalEnd struct {
 	lsn      LSN    // newest transaction
 	position uint64 // of the next frame
 	sequence uint64
-	chain    uint32
+	chain    uint64
 	frames   int
 	stopped  error // why the block at the end is not the next frame, for dump
 }
@@ -286,7 +287,7 @@ func (ji *journalImage) nextFrame(end *journalEnd) ([]byte, frameHeader, error) 
 	case h.sequence != end.sequence:
 		err = corruptf(32, "journal frame: sequence", fmt.Sprint(end.sequence), fmt.Sprint(h.sequence))
 	case h.chain != end.chain:
-		err = corruptf(80, "journal frame: chain", hex32(end.chain), hex32(h.chain))
+		err = corruptf(80, "journal frame: chain", hex64(end.chain), hex64(h.chain))
 	case h.first != end.lsn+1:
 		err = corruptf(48, "journal frame: first LSN", fmt.Sprint(end.lsn+1), fmt.Sprint(h.first))
 	default:

@@ -2,7 +2,6 @@ package blobstore
 
 import (
 	"bytes"
-	"hash/crc32"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -197,7 +196,7 @@ func TestSyncVouched(t *testing.T) {
 		}
 		b.StartWrite(&io, data, off)
 		tx := s.Begin()
-		tx.SetXattrVouched(id, "len", []byte{byte(i), byte(i >> 8)}, Vouch{off, 4096, crc32.Checksum(data, castagnoli)})
+		tx.SetXattrVouched(id, "len", []byte{byte(i), byte(i >> 8)}, Vouch{off, 4096, ChecksumOf(data)})
 		lsn := commit(t, tx)
 		require.NoError(t, s.SyncVouched(lsn, &io))
 		require.GreaterOrEqual(t, s.DurableLSN(), lsn)

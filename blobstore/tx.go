@@ -110,10 +110,10 @@ func (tx *Tx) fail(err error) {
 	}
 }
 
-// Vouch says which bytes of the blob must be on the device: their CRC-32C.
+// Vouch says which bytes of the blob must be on the device: those whose checksum (see Checksum) is Sum.
 type Vouch struct {
-	Offset, Length int64
-	CRC            uint32
+	Offset, Length int64 // bytes
+	Sum            uint64
 }
 
 // Commit validates the whole transaction, allocates, applies it in memory and queues its record. It does no I/O on the
