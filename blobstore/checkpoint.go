@@ -315,8 +315,8 @@ func (s *Store) finishCheckpoint(c *checkpointState) {
 // writeImages fills the image area.
 func (s *Store) writeImages(c *checkpointState) error {
 	geo := s.j.geo
-	head := dmabuf.Default.Get(geo.imageHeader * journalBlock)
-	defer dmabuf.Default.Put(head)
+	head := s.mem.Get(geo.imageHeader * journalBlock)
+	defer s.mem.Put(head)
 	clear(head)
 	embedded := make([]byte, journalBlock)
 	c.header.marshal(embedded)
@@ -336,7 +336,7 @@ func (s *Store) writeImages(c *checkpointState) error {
 		return err
 	}
 	first := geo.imageBlock() + geo.imageHeader
-	return gather(c.images, func(i int, b []byte) error { return s.j.file.write(b, first+i) })
+	return gather(s.mem, c.images, func(i int, b []byte) error { return s.j.file.write(b, first+i) })
 }
 
 // gatherPages is how many pages one write of gather covers.
@@ -344,9 +344,9 @@ const gatherPages = 64
 
 // gather copies images into device memory, up to gatherPages at a time, and has each part written; i is the index of
 // its first image.
-func gather(images []mdPage, write func(i int, b []byte) error) error {
-	buf := dmabuf.Default.Get(gatherPages * pageSize)
-	defer dmabuf.Default.Put(buf)
+func gather(mem *dmabuf.Pool, images []mdPage, write func(i int, b []byte) error) error {
+	buf := mem.Get(gatherPages * pageSize)
+	defer mem.Put(buf)
 	for i := 0; i < len(images); i += gatherPages {
 		n := min(gatherPages, len(images)-i)
 		for k := range n {
@@ -361,7 +361,7 @@ func gather(images []mdPage, write func(i int, b []byte) error) error {
 
 // writePages puts images where they belong, neighbours together.
 func (s *Store) writePages(images []mdPage) error {
-	return gather(images, func(i int, b []byte) error {
+	return gather(s.mem, images, func(i int, b []byte) error {
 		var batch ioBatch
 		n := len(b) / pageSize
 		for k := 0; k < n; {

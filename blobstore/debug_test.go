@@ -29,7 +29,7 @@ func debugJournal(dev *bdev.Device) {
 		fmt.Println(err)
 		return
 	}
-	ji, err := readJournal(dev, &super, st, tag, true)
+	ji, err := readJournal(dev, &super, st, tag, nil, true)
 	if err != nil {
 		fmt.Println(err)
 		return

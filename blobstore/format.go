@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/blobkv/blobkv/bdev"
-	"github.com/blobkv/blobkv/internal/dmabuf"
 )
 
 // FormatOptions say how Format lays a store out. The zero value is a good choice.
@@ -37,6 +36,7 @@ func Format(dev *bdev.Device, o FormatOptions) error {
 	if err != nil {
 		return fmt.Errorf("%s: format: %w", dev.Name(), err)
 	}
+	defer f.file.mem.Close()
 	if err := f.run(); err != nil {
 		return fmt.Errorf("%s: format: %w", dev.Name(), hostSpace(err))
 	}
@@ -88,7 +88,7 @@ func (f *formatter) placeJournal(size int64) error {
 		return fmt.Errorf("%w: metadata and journal take %d of %d clusters", ErrNoSpace, first+n, f.super.clusters())
 	}
 	f.journal = []extent{{clusterIndex(first), uint32(n)}}
-	f.file, err = newJournalFile(f.dev, &f.super, f.journal)
+	f.file, err = newJournalFile(f.dev, &f.super, f.journal, newMemory())
 	return err
 }
 
@@ -155,8 +155,8 @@ func (f *formatter) run() error {
 
 // zero writes zeros as data, so that a sparse image gets its space.
 func (f *formatter) zero(off, n int64) error {
-	buf := dmabuf.Default.Get(256 << 10)
-	defer dmabuf.Default.Put(buf)
+	buf := f.file.mem.Get(copySize)
+	defer f.file.mem.Put(buf)
 	clear(buf)
 	for n > 0 {
 		k := min(n, int64(len(buf)))
@@ -244,8 +244,8 @@ func (f *journalFile) format(uuid storeUUID, all bool) (journalHeader, error) {
 	if all {
 		n = f.geo.blocks
 	}
-	buf := dmabuf.Default.Get(256 << 10)
-	defer dmabuf.Default.Put(buf)
+	buf := f.mem.Get(copySize)
+	defer f.mem.Put(buf)
 	clear(buf)
 	for at := 0; at < n; at += len(buf) / journalBlock {
 		k := min(n-at, len(buf)/journalBlock)
@@ -274,7 +274,7 @@ func (s *Store) addJournal() (*journalImage, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := newJournalFile(s.dev, &s.super, runs)
+	file, err := newJournalFile(s.dev, &s.super, runs, s.mem)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,15 @@ type frameBuffer struct {
 	blocks  int // reserved in the ring: as if every record became a frame of its own
 }
 
+// memoryLimit bounds the device memory of one store: two frame buffers of up to 1 MiB and what a checkpoint copies. The
+// store has a pool of its own, so that it never waits for those who wait for it.
+const memoryLimit = 8 << 20
+
+// copySize is the buffer of bulk copies, in bytes.
+const copySize = 256 << 10
+
+func newMemory() *dmabuf.Pool { return dmabuf.NewPool(memoryLimit) }
+
 func newSession() uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
@@ -54,8 +63,8 @@ func newSession() uint64 {
 func newJournal(file journalFile, h journalHeader) *journal {
 	j := &journal{file: file, geo: file.geo, uuid: h.uuid}
 	j.resume(h)
-	j.pending.buf = dmabuf.Default.Get(j.geo.maxFrame())[:frameHeaderSize]
-	j.spare = dmabuf.Default.Get(j.geo.maxFrame())[:frameHeaderSize]
+	j.pending.buf = file.mem.Get(j.geo.maxFrame())[:frameHeaderSize]
+	j.spare = file.mem.Get(j.geo.maxFrame())[:frameHeaderSize]
 	return j
 }
 
@@ -69,8 +78,8 @@ func (j *journal) resume(h journalHeader) {
 
 // release gives the buffers back. Nobody appends any more.
 func (j *journal) release() {
-	dmabuf.Default.Put(j.pending.buf)
-	dmabuf.Default.Put(j.spare)
+	j.file.mem.Put(j.pending.buf)
+	j.file.mem.Put(j.spare)
 	j.pending.buf, j.spare = nil, nil
 }
 
@@ -123,13 +132,14 @@ func (j *journal) seal(confirmed LSN, durable uint64) (frame []byte, h frameHead
 // journalFile maps the blocks of the journal blob to the device.
 type journalFile struct {
 	dev  *bdev.Device
+	mem  *dmabuf.Pool
 	geo  journalGeometry
 	runs []mapRun // of the journal blob, in bytes
 }
 
-func newJournalFile(dev *bdev.Device, super *superblock, extents []extent) (journalFile, error) {
+func newJournalFile(dev *bdev.Device, super *superblock, extents []extent, mem *dmabuf.Pool) (journalFile, error) {
 	m := newExtentMap(super, extents, nil)
-	f := journalFile{dev: dev, geo: geometryOf(int(m.size / journalBlock)), runs: m.runs}
+	f := journalFile{dev: dev, mem: mem, geo: geometryOf(int(m.size / journalBlock)), runs: m.runs}
 	if f.geo.blocks < minJournalBlocks {
 		return f, fmt.Errorf("%w: journal of %d blocks, at least %d needed", ErrUnsupported, f.geo.blocks, minJournalBlocks)
 	}
@@ -199,8 +209,8 @@ func (f *journalFile) writeRing(frame []byte, position uint64) error {
 
 // writeHeader stores a header in its slot.
 func (f *journalFile) writeHeader(h *journalHeader) error {
-	b := dmabuf.Default.Get(journalBlock)
-	defer dmabuf.Default.Put(b)
+	b := f.mem.Get(journalBlock)
+	defer f.mem.Put(b)
 	h.marshal(b)
 	return f.write(b, h.slot())
 }

@@ -35,9 +35,7 @@ func Open(dev *bdev.Device, o OpenOptions) (*Store, error) {
 	}
 	s := newStore(dev, super, o.ReadOnly)
 	if err := s.mount(o); err != nil {
-		if s.j != nil {
-			s.j.release()
-		}
+		s.release()
 		return nil, err
 	}
 	if !s.readOnly {
@@ -48,7 +46,7 @@ func Open(dev *bdev.Device, o OpenOptions) (*Store, error) {
 
 func newStore(dev *bdev.Device, super superblock, readOnly bool) *Store {
 	s := &Store{
-		dev: dev, super: super, found: super, readOnly: readOnly || dev.Properties().ReadOnly,
+		dev: dev, super: super, found: super, mem: newMemory(), readOnly: readOnly || dev.Properties().ReadOnly,
 		wake: make(chan struct{}, 1), quit: make(chan struct{}),
 		blobs: make(map[BlobID]*Blob), bad: make(map[BlobID]error), dirty: make(map[BlobID]*dirtyBlob),
 	}
@@ -171,7 +169,7 @@ func (s *Store) openJournal(st *blobState) error {
 		if tag.page != st.id.page() {
 			return fmt.Errorf("%s: journal: %w", s.dev.Name(), ErrNewerVersion)
 		}
-		ji, err = readJournal(s.dev, &s.super, st, tag, false)
+		ji, err = readJournal(s.dev, &s.super, st, tag, s.mem, false)
 	}
 	if err != nil {
 		return err
@@ -211,7 +209,7 @@ func (s *Store) mountDirty(o OpenOptions) error {
 	if err != nil {
 		return err
 	}
-	ji, err := readJournal(s.dev, &s.super, st, tag, true)
+	ji, err := readJournal(s.dev, &s.super, st, tag, s.mem, true)
 	if err == nil {
 		err = ji.headerErr()
 	}
@@ -301,15 +299,23 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.changed.Broadcast()
 	s.mu.Unlock()
+	defer s.release()
 	if s.readOnly {
 		return nil
 	}
 	s.stopWorker()
-	defer s.j.release()
 	if err := s.Err(); err != nil {
 		return err
 	}
 	return s.shut()
+}
+
+// release gives the store's memory back.
+func (s *Store) release() {
+	if s.j != nil {
+		s.j.release()
+	}
+	_ = s.mem.Close()
 }
 
 // shut writes the last checkpoint, the masks, the closed header and the clean superblock, each durable before the next.

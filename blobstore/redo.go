@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/blobkv/blobkv/bdev"
-	"github.com/blobkv/blobkv/internal/dmabuf"
 )
 
 // redo applies the journal's transactions to a store that is being mounted. Every record applies exactly once: the
@@ -157,8 +156,8 @@ func (s *Store) vouchHolds(st *blobState, v Vouch) (bool, error) {
 	if end > m.size {
 		return false, nil
 	}
-	buf := dmabuf.Default.Get(256 << 10)
-	defer dmabuf.Default.Put(buf)
+	buf := s.mem.Get(copySize)
+	defer s.mem.Put(buf)
 	var sum Checksum
 	for at := v.Offset; at < end; {
 		first := at / BlockSize * BlockSize

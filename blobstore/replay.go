@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/internal/dmabuf"
 )
 
 // journalImage is a journal as it was found on the device: what mounting, check and dump see of it.
@@ -89,8 +90,8 @@ func journalAmong(t *pageTable, first, n int) (*blobState, journalTag, error) {
 
 // readJournal reads the journal of blob st. whole says whether the ring and the image area are wanted too. Damage
 // that only costs the journal's content is kept in the image; an error means that nothing can be said.
-func readJournal(dev *bdev.Device, super *superblock, st *blobState, tag journalTag, whole bool) (*journalImage, error) {
-	file, err := newJournalFile(dev, super, st.extents)
+func readJournal(dev *bdev.Device, super *superblock, st *blobState, tag journalTag, mem *dmabuf.Pool, whole bool) (*journalImage, error) {
+	file, err := newJournalFile(dev, super, st.extents, mem)
 	if err != nil {
 		return nil, fmt.Errorf("%s: journal blob %v: %w", dev.Name(), st.id, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/internal/dmabuf"
 )
 
 // BlobID names a blob: the index of its first metadata page in the low 32 bits, bit 32 set (SPDK's spdk_blob_id).
@@ -24,8 +25,9 @@ type Store struct {
 	super     superblock // as it is on the device now
 	found     superblock // as it was when the store was opened
 	readOnly  bool
-	recovered bool     // the journal was replayed, or SPDK's masks were rebuilt
-	replayed  int      // transactions that redo applied
+	recovered bool // the journal was replayed, or SPDK's masks were rebuilt
+	replayed  int  // transactions that redo applied
+	mem       *dmabuf.Pool
 	j         *journal // nil if read-only
 	journalID BlobID   // 0 if the store has no journal
 

@@ -176,7 +176,10 @@ func TestRecoveryReplaysTheJournal(t *testing.T) {
 }
 
 // abandon stops a store's goroutine as a crash would.
-func abandon(s *Store) { s.stopWorker() }
+func abandon(s *Store) {
+	s.stopWorker()
+	s.release()
+}
 
 func TestSyncVouched(t *testing.T) {
 	dev := mallocDevice(t, 64<<20)
