@@ -14,7 +14,7 @@ type rule struct {
 // that are not tests; tests may reach for simulators and conformance suites.
 var importTable = []rule{
 	{"cmd", []string{"*"}},
-	{"kv", []string{"vfsadapter", "blobfs", "blobstore", "bdev", "bdev/open", pebble}},
+	{"kv", []string{"vfsadapter", "blobfs", "blobstore", "bdev", "bdev/open", pebble, pebble + "/bloom", pebble + "/sstable"}},
 	{"vfsadapter", []string{"blobfs", pebble + "/vfs"}},
 	{"blobfs", []string{"blobstore"}},
 	{"blobstore", []string{"bdev"}},

@@ -1,0 +1,52 @@
+// Package kv is an embedded key-value store that owns its storage down to the device queue: an LSM tree (Pebble) on
+// BlobFS on a blobstore on a block device, without the kernel's file system or page cache.
+//
+// # Durability
+//
+// Set, Delete, DeleteRange and Batch.Commit return when the change is on the device and survives a crash of the
+// process, of the operating system and a power cut. Passing NoSync gives that up for one call: the change is visible at
+// once and becomes durable with the next synced call of any goroutine, or at Close; a crash before that loses it, and
+// with it only changes that were made after it with NoSync. What survives is always a prefix of the order of commits, and a batch is
+// there as a whole or not at all.
+//
+// # Devices
+//
+// A store lives on one device, named by one string:
+//
+//	/var/lib/app/store.img           an image file, through the fastest portable interface
+//	aio:/dev/sdb?policy=poll         Linux AIO on a block device
+//	aio:/var/lib/app/store.img?size=64GiB
+//	malloc:1GiB                      RAM, gone at Close
+//
+// Options.CreateIfMissing makes the image file (mode 0600, sparse) and the store. A device that holds anything else (a
+// partition table, a file system, another store, a damaged store) is never formatted by this package.
+//
+// One process at a time may have a store open for writing; a second one gets ErrInUse, naming the first.
+//
+// # Memory
+//
+// With the default options a store takes at most Options.CacheSize (128 MiB) for blocks, four times
+// Options.MemTableSize (4 x 16 MiB) for recent writes, and less than 64 MiB for everything below Pebble: write-behind,
+// read-ahead, metadata and device buffers. Memtables grow on demand; a small store uses little of this.
+//
+// # A full device
+//
+// Set and Commit answer ErrNoSpace before the change enters the engine while less than a reserve is free: room for
+// every memtable, for one compaction and for the engine's own log. The store stays readable. Delete, DeleteRange and
+// batches of nothing but deletes may use part of the reserve, and compactions another part, so that deleting and then
+// Compact (or simply time) frees space again. ErrNoSpace is also the answer when an image file is sparse and the file
+// system below it fills up.
+//
+// # Errors that end the process
+//
+// The engine treats its log as the one thing that must not fail. A device error other than lack of space that
+// persists through the retries below (a write, a flush, or the sync of the log or the MANIFEST reports an I/O error, or
+// the device is gone) makes it panic with a message that names the error: nothing after it could be promised. Errors
+// of reads, of flushes and of compactions are returned or reported to Options.Logger and counted in Metrics, and the
+// store goes on.
+//
+// # Goroutines
+//
+// DB and Snapshot may be used from any goroutine. A Batch or an Iterator belongs to one goroutine at a time. Keys and
+// values passed in are not kept; what each method returns says who owns it.
+package kv

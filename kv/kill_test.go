@@ -1,0 +1,139 @@
+package kv
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// killDeviceEnv makes the test binary the program that is killed: it opens the store it names and writes until it dies.
+const killDeviceEnv = "BLOBKV_KILL_DEVICE"
+
+// killChild writes counters, each synced before it is printed. Every tenth is a batch of many
+// keys, and the memtable is small, so that logs rotate, flush and compact all the time.
+func killChild(device string) int {
+	db, err := Open(device, &Options{CreateIfMissing: true, MemTableSize: minMemTableSize})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	next := uint64(0)
+	if v, err := db.Get([]byte("next")); err == nil {
+		next = binary.BigEndian.Uint64(v)
+	}
+	for ; ; next++ {
+		if err := killStep(db, next); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		fmt.Println(next)
+	}
+}
+
+// killStep is one acknowledged write: a batch of the counter and its rows.
+func killStep(db *DB, n uint64) error {
+	b := db.NewBatch()
+	defer b.Close()
+	if err := b.Set([]byte("next"), binary.BigEndian.AppendUint64(nil, n+1)); err != nil {
+		return err
+	}
+	for row := range killRows(n) {
+		if err := b.Set(killKey(n, row), killValue(n, row)); err != nil {
+			return err
+		}
+	}
+	return b.Commit()
+}
+
+func killRows(n uint64) int {
+	if n%10 == 0 {
+		return 30
+	}
+	return 1
+}
+
+// killKey comes back every 500 steps: the newest value must be there.
+func killKey(n uint64, row int) []byte { return fmt.Appendf(nil, "row/%03d/%02d", n%500, row) }
+
+func killValue(n uint64, row int) []byte {
+	v := make([]byte, 500)
+	rng := rand.New(rand.NewPCG(n, uint64(row)))
+	for i := range v {
+		v[i] = byte(rng.Uint32())
+	}
+	return v
+}
+
+// TestKill kills a process that writes, again and again, at random times, and reads what it had acknowledged.
+func TestKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	device := image(t)
+	total := 0
+	for round := range 8 {
+		acked, ran := runAndKill(t, device, time.Duration(50+rng.IntN(400))*time.Millisecond)
+		total += ran
+		checkKilled(t, device, acked, round)
+	}
+	require.Positive(t, total, "the child never got to write")
+}
+
+// runAndKill returns the last counter that the child printed, and how many it printed.
+func runAndKill(t *testing.T, device string, after time.Duration) (acked int64, ran int) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), killDeviceEnv+"="+device)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	acked = -1
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		var n int64
+		if c, err := fmt.Sscan(lines.Text(), &n); c == 1 && err == nil {
+			acked, ran = n, ran+1
+		}
+	}
+	err = cmd.Wait()
+	require.Error(t, err, "killed")
+	require.Empty(t, stderr.String())
+	return acked, ran
+}
+
+// checkKilled opens what the child left: everything acknowledged is there, each step as a whole.
+func checkKilled(t *testing.T, device string, acked int64, round int) {
+	t.Helper()
+	if _, err := os.Stat(strings.Split(device, "?")[0]); acked < 0 && err != nil {
+		return // killed before it had made the image
+	}
+	db := openTest(t, device, &Options{CreateIfMissing: true})
+	defer db.Close()
+	v, err := db.Get([]byte("next"))
+	if acked < 0 && err == ErrNotFound {
+		return
+	}
+	require.NoError(t, err)
+	next := binary.BigEndian.Uint64(v)
+	require.Greater(t, int64(next), acked, "round %d: an acknowledged write is lost", round)
+	for n := max(int64(next)-500, 0); n < int64(next); n++ {
+		for row := range killRows(uint64(n)) {
+			requireValue(t, db, killKey(uint64(n), row), killValue(uint64(n), row))
+		}
+	}
+}

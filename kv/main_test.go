@@ -1,0 +1,58 @@
+package kv
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// TestMain is also the program that the kill tests run and kill.
+func TestMain(m *testing.M) {
+	if device := os.Getenv(killDeviceEnv); device != "" {
+		os.Exit(killChild(device))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// image is the name of an image file that does not exist yet.
+func image(t testing.TB) string { return filepath.Join(t.TempDir(), "store.img") + "?size=256MiB" }
+
+// openTest opens a store and closes it at the end of the test.
+func openTest(t testing.TB, device string, o *Options) *DB {
+	t.Helper()
+	db, err := Open(device, o)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if err := db.Close(); err != ErrClosed {
+			require.NoError(t, err)
+		}
+	})
+	return db
+}
+
+// newTest is an empty store in RAM.
+func newTest(t testing.TB) *DB {
+	t.Helper()
+	return openTest(t, "malloc:256MiB", &Options{CreateIfMissing: true})
+}
+
+func key(i int) []byte { return fmt.Appendf(nil, "key%08d", i) }
+
+// value is recognisable and compresses well.
+func value(i, size int) []byte {
+	v := make([]byte, size)
+	copy(v, fmt.Sprintf("value%d.", i))
+	return v
+}
+
+// requireValue checks one key.
+func requireValue(t testing.TB, r Reader, k, want []byte) {
+	t.Helper()
+	got, err := r.Get(k)
+	require.NoError(t, err, "%s", k)
+	require.Equal(t, want, got, "%s", k)
+}

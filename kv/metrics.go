@@ -1,0 +1,45 @@
+package kv
+
+import (
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/blobfs"
+)
+
+// Metrics is a snapshot of the store's counters.
+type Metrics struct {
+	Engine *pebble.Metrics // levels, compactions, caches, the log
+	Space  blobfs.Usage    // of the device, in bytes
+	Device bdev.Stats      // operations of the device
+
+	// Available is what Set may still use, in bytes, before it answers ErrNoSpace: free space less the reserve.
+	Available int64
+	// Reserve is the space that Set leaves alone, in bytes.
+	Reserve int64
+
+	// BackgroundErrors counts failed flushes and compactions; LastBackgroundError is the newest, nil if none.
+	BackgroundErrors    int64
+	LastBackgroundError error
+}
+
+// Metrics returns the store's counters. It takes the engine's lock for a moment.
+func (db *DB) Metrics() (Metrics, error) {
+	s, ok := db.gate.enter()
+	if !ok {
+		return Metrics{}, ErrClosed
+	}
+	defer db.gate.leave(s)
+	return Metrics{
+		Engine:              db.engine.Metrics(),
+		Space:               db.fs.Usage(),
+		Device:              db.dev.Stats(),
+		Available:           max(0, db.space.available()-db.space.reserve),
+		Reserve:             db.space.reserve,
+		BackgroundErrors:    db.events.errors.Load(),
+		LastBackgroundError: db.events.lastError(),
+	}, nil
+}
+
+// String is a report for people: the engine's table of levels.
+func (m Metrics) String() string { return m.Engine.String() }

@@ -1,0 +1,74 @@
+package kv
+
+import (
+	"runtime"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
+)
+
+// How the engine is tuned. Sizes that follow the memtable keep small devices usable.
+const (
+	memTablesInMemory  = 4         // writers stop when this many memtables wait to be flushed
+	maxCompactions     = 3         // at once, where the processors allow it
+	blockSize          = 8 << 10   // bytes: two device blocks before compression, about one after it
+	indexBlockSize     = 256 << 10 // bytes: one index block for every table the engine makes
+	bloomBitsPerKey    = 10        // 1 % false positives
+	maxOpenFiles       = 4096      // handles of BlobFS are memory, not descriptors
+	l0CompactionFiles  = 4         // overlapping files in L0 that start a compaction
+	l0StopWritesFiles  = 24        // and that stop writers
+	baseLevelMemTables = 4         // size of the first sorted level, in memtables
+)
+
+// PebbleOptions is how this package opens its engine, but for what binds it to a device (FS) and to a DB (events): a
+// benchmark can run the same engine elsewhere.
+func PebbleOptions(o *Options) *pebble.Options {
+	c := o.withDefaults()
+	return pebbleOptions(&c, c.memTableSize(0))
+}
+
+func pebbleOptions(o *Options, memTable int64) *pebble.Options {
+	p := &pebble.Options{
+		CacheSize:                   o.CacheSize,
+		FormatMajorVersion:          pebble.FormatNewest,
+		MemTableSize:                uint64(memTable),
+		MemTableStopWritesThreshold: memTablesInMemory,
+		L0CompactionThreshold:       l0CompactionFiles,
+		L0StopWritesThreshold:       l0StopWritesFiles,
+		LBaseMaxBytes:               baseLevelMemTables * memTable,
+		MaxManifestFileSize:         maxManifestSize(memTable),
+		MaxOpenFiles:                maxOpenFiles,
+		ReadOnly:                    o.ReadOnly,
+		Logger:                      engineLogger{o.Logger},
+		CompactionConcurrencyRange: func() (lower, upper int) {
+			return 1, max(1, min(maxCompactions, runtime.GOMAXPROCS(0)))
+		},
+	}
+	p.TargetFileSizes[0] = targetFileSize(memTable)
+	for i := range p.Levels {
+		l := &p.Levels[i]
+		l.BlockSize = blockSize
+		l.IndexBlockSize = indexBlockSize
+		l.FilterPolicy = bloom.FilterPolicy(bloomBitsPerKey)
+		l.Compression = o.Compression.profile
+	}
+	return p
+}
+
+// targetFileSize is that of L0 and of the base level, in bytes; each level below doubles it.
+func targetFileSize(memTable int64) int64 { return max(memTable/4, 128<<10) }
+
+// maxManifestSize bounds the engine's log of table changes, in bytes.
+func maxManifestSize(memTable int64) int64 { return max(memTable/4, 256<<10) }
+
+func (c Compression) profile() *sstable.CompressionProfile {
+	switch c {
+	case NoCompression:
+		return sstable.NoCompression
+	case Zstd:
+		return sstable.ZstdCompression
+	default:
+		return sstable.SnappyCompression
+	}
+}

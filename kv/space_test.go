@@ -1,0 +1,213 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// noise is a value that does not compress.
+func noise(rng *rand.Rand, n int) []byte {
+	v := make([]byte, n)
+	for i := range v {
+		v[i] = byte(rng.Uint32())
+	}
+	return v
+}
+
+// fill writes keys from n on until there is no space, and returns the first key that was not written.
+func fill(t *testing.T, db *DB, n int) int {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(1, 2))
+	for ; ; n++ {
+		err := db.Set(key(n), noise(rng, 8000), NoSync)
+		if errors.Is(err, ErrNoSpace) {
+			return n
+		}
+		require.NoError(t, err)
+		require.Less(t, n, 1<<20, "never full")
+	}
+}
+
+// waitForSpace waits until Set succeeds again: space is given back in the background.
+func waitForSpace(t *testing.T, db *DB) {
+	t.Helper()
+	var err error
+	for range 200 {
+		if err = db.Set([]byte("a new key"), make([]byte, 100)); err == nil {
+			return
+		}
+		require.ErrorIs(t, err, ErrNoSpace)
+		time.Sleep(25 * time.Millisecond)
+	}
+	require.NoError(t, err, "no space came back")
+}
+
+// TestFullDeviceHeals fills a device, reads, deletes in several ways, and fills it again.
+func TestFullDeviceHeals(t *testing.T) {
+	for _, device := range []string{"malloc:64MiB", "malloc:200MiB"} {
+		t.Run(device, func(t *testing.T) {
+			db := openTest(t, device, &Options{CreateIfMissing: true})
+			n := fill(t, db, 0)
+			t.Logf("%d keys of 8000 bytes", n)
+			m, err := db.Metrics()
+			require.NoError(t, err)
+			require.Greater(t, int64(n)*8000, m.Space.TotalBytes/3, "the reserve took too much")
+			requireReadable(t, db, n)
+
+			for i := 0; i < n; i += 2 { // every other key, one by one
+				require.NoError(t, db.Delete(key(i), NoSync), "key %d of %d", i, n)
+			}
+			require.NoError(t, db.Compact(nil, nil))
+			waitForSpace(t, db)
+
+			more := fill(t, db, n)
+			require.Greater(t, more-n, n/8, "deleting half of it made little room")
+			require.NoError(t, db.DeleteRange(key(0), key(more)))
+			require.NoError(t, db.Compact(nil, nil))
+			waitForSpace(t, db)
+			require.Greater(t, fill(t, db, 0), n/2)
+		})
+	}
+}
+
+// requireReadable reads some keys, and all through an iterator.
+func requireReadable(t *testing.T, db *DB, n int) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(1, 2))
+	it, err := db.NewIterator(nil)
+	require.NoError(t, err)
+	i := 0
+	for k, v := range it.All() {
+		require.Equal(t, key(i), k)
+		require.Equal(t, noise(rng, 8000), v)
+		i++
+	}
+	require.NoError(t, it.Close())
+	require.Equal(t, n, i)
+}
+
+// TestFullDeviceConcurrently fills a device from many goroutines with batches of any size: nobody gets another error
+// than ErrNoSpace, and the process lives.
+func TestFullDeviceConcurrently(t *testing.T) {
+	db := openTest(t, "malloc:128MiB", &Options{CreateIfMissing: true})
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, uint64(g)))
+			refused := 0
+			for i := 0; refused < 20; i++ {
+				if err := writeSome(db, rng, g, i); errors.Is(err, ErrNoSpace) {
+					refused++
+					time.Sleep(time.Millisecond)
+				} else if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for g := range 8 {
+		require.NoError(t, db.DeleteRange(fmt.Appendf(nil, "%d/", g), fmt.Appendf(nil, "%d0", g)))
+	}
+	require.NoError(t, db.Compact(nil, nil))
+	waitForSpace(t, db)
+}
+
+func writeSome(db *DB, rng *rand.Rand, g, i int) error {
+	b := db.NewBatch()
+	defer b.Close()
+	for j := range 1 + rng.IntN(10) {
+		if err := b.Set(fmt.Appendf(nil, "%d/%d/%d", g, i, j), noise(rng, rng.IntN(100<<10))); err != nil {
+			return err
+		}
+	}
+	if rng.IntN(2) == 0 {
+		return b.Commit()
+	}
+	return b.Commit(NoSync)
+}
+
+// TestReserve checks the order of the floors and that none takes more than a third of the device.
+func TestReserve(t *testing.T) {
+	for _, device := range []string{"malloc:16MiB", "malloc:64MiB", "malloc:512MiB", "malloc:64GiB"} {
+		db := openTest(t, device, &Options{CreateIfMissing: true})
+		g := db.space
+		require.Positive(t, g.logFloor)
+		require.Greater(t, g.flushFloor, g.logFloor)
+		require.Greater(t, g.reserve, g.flushFloor)
+		require.LessOrEqual(t, g.reserve, db.fs.Usage().TotalBytes/maxReserveFraction)
+		require.NoError(t, db.Set(key(1), value(1, 1000)), device)
+		require.NoError(t, db.Close())
+	}
+}
+
+// TestHostSpace checks what the guard makes of a host that has less than the image needs.
+func TestHostSpace(t *testing.T) {
+	db := newTest(t)
+	total := db.fs.Usage().TotalBytes
+	free, unallocated := int64(1<<40), total
+	g := newSpaceGuard(db.fs, func() (int64, int64, error) { return free, unallocated, nil }, minMemTableSize)
+	before := g.available()
+	require.Equal(t, db.fs.Usage().FreeBytes, before, "a host with room changes nothing")
+
+	free = total / 2 // the host can provide half of what the image lacks
+	g.checkedAt.Store(-int64(time.Hour))
+	require.Equal(t, before-total/2, g.available())
+	require.NoError(t, g.admit(100, false))
+	g.credit.Store(0)
+
+	free = total - before // nothing that is free here could be provided
+	g.checkedAt.Store(-int64(time.Hour))
+	require.ErrorIs(t, g.admit(100, false), ErrNoSpace)
+	require.ErrorIs(t, g.admit(100, true), ErrNoSpace)
+
+	unallocated = 0 // all of the image is allocated
+	free = 0
+	g.checkedAt.Store(-int64(time.Hour))
+	require.NoError(t, g.admit(100, false))
+}
+
+// TestCredit checks that small writes stop looking at the free space while there is plenty, and that all look when it
+// is short.
+func TestCredit(t *testing.T) {
+	db := newTest(t)
+	looks, unallocated := 0, int64(0)
+	g := newSpaceGuard(db.fs, func() (int64, int64, error) { looks++; return 0, unallocated, nil }, minMemTableSize)
+	look := func() int {
+		looks = 0
+		for range 1000 {
+			g.checkedAt.Store(-int64(time.Hour))
+			_ = g.admit(1000, false)
+		}
+		return looks
+	}
+	require.LessOrEqual(t, look(), 3)
+	unallocated = g.available() - g.reserve - 100
+	g.credit.Store(0)
+	require.Equal(t, 1000, look())
+	require.ErrorIs(t, g.admit(1000, false), ErrNoSpace)
+	require.NoError(t, g.admit(10, false))
+}
+
+// TestHostCheckFollowsBytes checks that a fast writer makes the guard look before its time.
+func TestHostCheckFollowsBytes(t *testing.T) {
+	db := newTest(t)
+	looks := 0
+	g := newSpaceGuard(db.fs, func() (int64, int64, error) { looks++; return 1 << 40, 0, nil }, minMemTableSize)
+	looks = 0
+	for range 100 {
+		require.NoError(t, g.admit(hostCheckBytes/10, false))
+		g.credit.Store(0)
+	}
+	require.GreaterOrEqual(t, looks, 9)
+	require.Less(t, looks, 100)
+}

@@ -1,0 +1,153 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/bdev/open"
+	"github.com/blobkv/blobkv/blobfs"
+	"github.com/blobkv/blobkv/vfsadapter"
+)
+
+// storeDir is the directory of the engine's files in BlobFS. The rest of the root is free for what is not the
+// engine's.
+const storeDir = "/db"
+
+// DB is an open store.
+type DB struct {
+	name   string
+	opts   Options
+	engine *pebble.DB
+	fs     *blobfs.FS
+	dev    *bdev.Device
+	space  *spaceGuard
+	events events
+
+	gate    gate
+	handles atomic.Int64 // open iterators and snapshots
+	closing sync.Mutex   // one Close at a time
+}
+
+// Open opens the store on a device; see the package documentation for device names. It fails with ErrNotStore,
+// ErrExists, ErrInUse, ErrCorrupt, ErrNoSpace, or what the device says.
+func Open(device string, o *Options) (*DB, error) {
+	c := o.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	dev, err := open.Device(device, open.Options{
+		ReadOnly: c.ReadOnly,
+		Create:   c.CreateIfMissing,
+		Size:     c.Size,
+	})
+	if err != nil {
+		return nil, deviceError(device, err)
+	}
+	db, err := openOn(dev, c)
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	return db, nil
+}
+
+// openOn opens the store on an open device, which belongs to the DB if there is no error.
+func openOn(dev *bdev.Device, o Options) (*DB, error) {
+	fs, err := mount(dev, &o)
+	if err != nil {
+		return nil, wrapf(err, "kv: open %s", dev.Name())
+	}
+	db := &DB{name: dev.Name(), opts: o, fs: fs, dev: dev}
+	if err := db.openEngine(); err != nil {
+		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), fs.Close())
+	}
+	return db, nil
+}
+
+// openEngine starts the engine on the mounted file system.
+func (db *DB) openEngine() error {
+	memTable := db.opts.memTableSize(db.dev.Size())
+	po := pebbleOptions(&db.opts, memTable)
+	db.space = newSpaceGuard(db.fs, hostSpaceOf(db.name), memTable)
+	adapter := vfsadapter.New(db.fs, db.space.adapterOptions())
+	if err := checkExistence(adapter, &db.opts); err != nil {
+		return err
+	}
+	po.FS = adapter
+	po.EventListener = db.events.listener(db.opts.Logger)
+	engine, err := pebble.Open(storeDir, po)
+	if err != nil {
+		return err
+	}
+	db.engine = engine
+	return nil
+}
+
+// checkExistence applies CreateIfMissing and ErrorIfExists before the engine writes anything.
+func checkExistence(fs *vfsadapter.FS, o *Options) error {
+	exists, err := engineExists(fs)
+	switch {
+	case err != nil:
+		return err
+	case exists && o.ErrorIfExists:
+		return ErrExists
+	case !exists && !o.CreateIfMissing:
+		return fmt.Errorf("%w: the file system holds no key-value store; CreateIfMissing makes one", ErrNotStore)
+	}
+	return nil
+}
+
+func engineExists(fs *vfsadapter.FS) (bool, error) {
+	if _, err := fs.Stat(storeDir); isNotExist(err) {
+		return false, nil
+	}
+	desc, err := pebble.Peek(storeDir, fs)
+	if err != nil {
+		return false, err
+	}
+	return desc.Exists, nil
+}
+
+// Close waits for running calls, makes what was written with NoSync durable and closes the store and its device. With
+// iterators or snapshots open it fails with ErrOpenHandles and changes nothing. A second Close is ErrClosed.
+func (db *DB) Close() error {
+	db.closing.Lock()
+	defer db.closing.Unlock()
+	// Looked at twice: before, so that other calls do not meet a gate that is shut for nothing; and behind the gate,
+	// where no handle can be opened any more.
+	if err := db.openHandles(); err != nil {
+		return err
+	}
+	if !db.gate.close() {
+		return ErrClosed
+	}
+	if err := db.openHandles(); err != nil {
+		db.gate.open()
+		return err
+	}
+	return wrap(errors.Join(db.engine.Close(), db.fs.Close(), db.dev.Close()))
+}
+
+func (db *DB) openHandles() error {
+	if n := db.handles.Load(); n > 0 {
+		return fmt.Errorf("%w: %d of them", ErrOpenHandles, n)
+	}
+	return nil
+}
+
+// Name returns the canonical name of the device.
+func (db *DB) Name() string { return db.name }
+
+// Flush writes every memtable into tables. Durability does not need it.
+func (db *DB) Flush() error {
+	s, ok := db.gate.enter()
+	if !ok {
+		return ErrClosed
+	}
+	defer db.gate.leave(s)
+	return wrap(db.engine.Flush())
+}

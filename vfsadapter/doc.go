@@ -1,0 +1,62 @@
+// Package vfsadapter is Pebble's file system interface (vfs.FS and vfs.File) on BlobFS.
+//
+// Pebble relies on more than its interface's comments say, and on less than POSIX. The table lists every method, what
+// this package promises, and what of Pebble's contract that answers.
+//
+//	FS METHOD       PROMISE                                          WHY PEBBLE NEEDS IT
+//	Create          a new, empty file; an existing name is           "removed first ensuring the resulting file
+//	                replaced by a new inode in one transaction,      descriptor points to a new inode": a checkpoint's
+//	                other links keep the old content                 linked tables must not change
+//	Link            a second name of the same file; ErrExist if      checkpoints and ingestion; both names survive the
+//	                the new name exists                              removal of the other
+//	Open            reading; sees every byte written so far through  a checkpoint copies the live log through a second
+//	                any handle, synced or not. RandomReadsOption     handle; compactions reopen tables with
+//	                reads exactly what is asked, Sequential-         SequentialReadsOption and do no read-ahead of
+//	                ReadsOption reads ahead                          their own
+//	OpenReadWrite   reading and WriteAt; created if missing          the cache of remote tables
+//	OpenDir         a handle whose Sync makes every earlier          names of logs and tables must survive before the
+//	                namespace change durable (of any directory:      MANIFEST speaks of them; syncs of one directory
+//	                there is one journal); calls may overlap         overlap
+//	Remove          the name is gone; open handles keep reading      iterators read tables that are already obsolete
+//	RemoveAll       the whole tree; nil if there is none             clean-up after a failed checkpoint
+//	Rename          atomic, also across a crash, also over an        OPTIONS files, archiving, recycled logs
+//	                existing file and into another directory
+//	ReuseForWrite   Rename, then open at offset 0; length and        a recycled log costs no allocation and its sync no
+//	                space are kept, bytes that are not overwritten   metadata; an error here is fatal to Pebble. Its
+//	                are unspecified (the old ones, or zeros)         reader takes either for the end of the log
+//	MkdirAll        like os.MkdirAll                                 Open
+//	Lock            exclusive within the process; the file is        the device below has its own lock between
+//	                visible and empty; gone with the process.        processes. EAGAIN on the second attempt
+//	                On a read-only mount nothing is created
+//	List            base names, each once                            the set of tables and markers at Open
+//	Stat            the exact length in bytes                        Open compares each table's length with the MANIFEST
+//	GetDiskUsage    a few atomic loads                               called after every flush and compaction
+//	Unwrap          nil, or Options.Base                             vfs.Root in Pebble's crash tests
+//
+//	FILE METHOD     PROMISE                                          WHY PEBBLE NEEDS IT
+//	Read, ReadAt    io.EOF at the exact length; ReadAt from any      one ReadAt per block, unaligned, in parallel on one
+//	                goroutine, in parallel; short only with an error handle
+//	Write           appends at the handle's offset; p is neither     "allowed to modify the slice": this one does not
+//	                changed nor kept
+//	Sync, SyncData  bytes, exact length and the file's names are     a table is synced, closed, its directory synced,
+//	                durable                                          then the MANIFEST names it
+//	SyncTo          starts write-back of the prefix and promises     bounded dirty memory without a blocking sync every
+//	                nothing: (false, nil)                            512 KiB
+//	Preallocate     space is reserved, the length does not change    logs; the error is ignored by Pebble
+//	Prefetch        advisory read-ahead, returns at once             iterators that turn out to be sequential
+//	Fd              a number that no descriptor has                  vfs.InvalidFd would turn SyncTo and Preallocate off
+//	Stat            as FS.Stat, of this handle's file                recycled logs
+//
+// Metadata is applied in order: after a crash the namespace is a prefix of the operations, at least up to the last
+// directory sync. Pebble's markers (create the new one, remove the old one, sync the directory) need no more.
+//
+// # Space
+//
+// Pebble cannot survive an error from its log or its MANIFEST. Options.FlushFloor and Options.CompactionFloor keep the
+// last free bytes for those: a table written by a flush or a compaction is refused with ENOSPC while less is free.
+//
+// # Goroutines
+//
+// FS and its methods may be used from any goroutine. Of a File, ReadAt, Prefetch and Stat may; Write and the syncs are
+// sequential per handle, as Pebble promises. The sync of a directory may be concurrent.
+package vfsadapter

@@ -1,0 +1,7 @@
+//go:build !windows
+
+package vfsadapter
+
+import "syscall"
+
+var errNoSpace error = syscall.ENOSPC

@@ -1,0 +1,5 @@
+package vfsadapter
+
+import "golang.org/x/sys/windows"
+
+var errNoSpace error = windows.ERROR_DISK_FULL

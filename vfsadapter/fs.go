@@ -1,0 +1,183 @@
+package vfsadapter
+
+import (
+	"io"
+	"os"
+	"path"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/blobkv/blobkv/blobfs"
+)
+
+// Options of New. The zero value adapts the file system as it is.
+type Options struct {
+	// FlushFloor and CompactionFloor are numbers of bytes. A write to a table that a flush (a compaction) makes is
+	// refused with ENOSPC while fewer bytes are available; logs and everything else may use them.
+	FlushFloor      int64
+	CompactionFloor int64
+
+	// Available says how many bytes can still be allocated. Nil: the file system's own count. It is called for
+	// every write that a floor applies to and must be cheap.
+	Available func() int64
+
+	// Base is what Unwrap returns: the file system that holds the device, where a test wants vfs.Root to find it.
+	Base vfs.FS
+}
+
+// FS is a mounted BlobFS as Pebble's vfs.FS. It is compared by pointer.
+type FS struct {
+	fs   *blobfs.FS
+	opts Options
+
+	refusals refusals
+
+	mu struct {
+		sync.Mutex
+		locked map[string]struct{} // absolute paths that Lock holds
+	}
+}
+
+var _ vfs.FS = (*FS)(nil)
+
+// New adapts fs. The caller keeps fs and closes it after the last user of the adapter.
+func New(fs *blobfs.FS, o Options) *FS {
+	a := &FS{fs: fs, opts: o}
+	a.refusals.delay = firstRefusalDelay
+	if a.opts.Available == nil {
+		a.opts.Available = func() int64 { return fs.Usage().FreeBytes }
+	}
+	a.mu.locked = make(map[string]struct{})
+	return a
+}
+
+// Create makes a new, empty file; a file of that name is replaced, not truncated.
+func (a *FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := a.fs.Create(name)
+	if err != nil {
+		return nil, pathError("create", name, err)
+	}
+	return a.limited(&file{f: f, name: name}, category), nil
+}
+
+// Link makes newname a second name of the file oldname.
+func (a *FS) Link(oldname, newname string) error {
+	return linkError("link", oldname, newname, a.fs.Link(oldname, newname))
+}
+
+// Open opens a file or a directory for reading.
+func (a *FS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := a.fs.Open(name)
+	if err != nil {
+		return nil, pathError("open", name, err)
+	}
+	return applyOptions(&file{f: f, name: name}, opts), nil
+}
+
+// OpenReadWrite opens a file for ReadAt and WriteAt and creates it if it does not exist.
+func (a *FS) OpenReadWrite(
+	name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption,
+) (vfs.File, error) {
+	f, err := a.fs.OpenReadWrite(name, true)
+	if err != nil {
+		return nil, pathError("open", name, err)
+	}
+	return a.limited(applyOptions(&file{f: f, name: name}, opts), category), nil
+}
+
+// applyOptions recognises Pebble's two read patterns. Their own Apply would advise the kernel about a descriptor that
+// this file does not have.
+func applyOptions(f *file, opts []vfs.OpenOption) *file {
+	for _, o := range opts {
+		switch o {
+		case vfs.SequentialReadsOption:
+			f.f.SetSequential()
+		case vfs.RandomReadsOption: // what a handle does anyway
+		default:
+			o.Apply(f)
+		}
+	}
+	return f
+}
+
+// Remove removes a file or an empty directory.
+func (a *FS) Remove(name string) error {
+	return pathError("remove", name, a.fs.Remove(name))
+}
+
+// RemoveAll removes name and everything below it.
+func (a *FS) RemoveAll(name string) error {
+	return pathError("remove", name, a.fs.RemoveAll(name))
+}
+
+// Rename renames a file atomically, also over an existing one.
+func (a *FS) Rename(oldname, newname string) error {
+	return linkError("rename", oldname, newname, a.fs.Rename(oldname, newname))
+}
+
+// ReuseForWrite renames oldname to newname and opens it for writing at offset 0; length and space are kept.
+func (a *FS) ReuseForWrite(
+	oldname, newname string, category vfs.DiskWriteCategory,
+) (vfs.File, error) {
+	f, err := a.fs.Reuse(oldname, newname)
+	if err != nil {
+		return nil, linkError("reuse", oldname, newname, err)
+	}
+	return a.limited(&file{f: f, name: newname}, category), nil
+}
+
+// MkdirAll makes a directory and its parents. BlobFS has no permission bits.
+func (a *FS) MkdirAll(dir string, _ os.FileMode) error {
+	return pathError("mkdir", dir, a.fs.MkdirAll(dir))
+}
+
+// List returns the base names in a directory, in order.
+func (a *FS) List(dir string) ([]string, error) {
+	entries, err := a.fs.List(dir)
+	if err != nil {
+		return nil, pathError("list", dir, err)
+	}
+	names := make([]string, len(entries))
+	for i := range entries {
+		names[i] = entries[i].Name
+	}
+	return names, nil
+}
+
+// Stat describes a file or directory.
+func (a *FS) Stat(name string) (vfs.FileInfo, error) {
+	in, err := a.fs.Stat(name)
+	if err != nil {
+		return nil, pathError("stat", name, err)
+	}
+	return newInfo(name, in), nil
+}
+
+// PathBase is path.Base: names are separated by slashes on every operating system.
+func (*FS) PathBase(p string) string { return path.Base(p) }
+
+// PathJoin is path.Join.
+func (*FS) PathJoin(elem ...string) string { return path.Join(elem...) }
+
+// PathDir is path.Dir.
+func (*FS) PathDir(p string) string { return path.Dir(p) }
+
+// GetDiskUsage reports the space of the store; path plays no part.
+func (a *FS) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	u := a.fs.Usage()
+	return vfs.DiskUsage{
+		AvailBytes: uint64(max(0, min(u.FreeBytes, a.opts.Available()))),
+		TotalBytes: uint64(u.TotalBytes),
+		UsedBytes:  uint64(u.UsedBytes),
+	}, nil
+}
+
+// Unwrap returns Options.Base, nil by default: this is not a wrapper.
+func (a *FS) Unwrap() vfs.FS { return a.opts.Base }
+
+// Lock takes the exclusive lock of a name for this process; see lock.go.
+func (a *FS) Lock(name string) (io.Closer, error) { return a.lock(name) }
+
+// OpenDir opens a directory for syncing; see dir.go.
+func (a *FS) OpenDir(name string) (vfs.File, error) { return a.openDir(name) }

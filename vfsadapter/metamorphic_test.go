@@ -1,0 +1,164 @@
+package vfsadapter
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/metamorphic"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/blobfs"
+)
+
+// Pebble's metamorphic test: one random sequence of operations, run under different random options, must give the same
+// history. A background error of the engine ends the test process with a message.
+
+const (
+	metamorphicSeeds   = 10
+	metamorphicOps     = 1500
+	metamorphicOptions = 2 // option sets on our file system, each compared with Pebble's MemFS
+	crashOps           = 1200
+)
+
+// seeds returns n random seeds, or the one in BLOBKV_SEED.
+func seeds(t *testing.T, n int) []uint64 {
+	if s := os.Getenv("BLOBKV_SEED"); s != "" {
+		var seed uint64
+		_, err := fmt.Sscan(s, &seed)
+		require.NoError(t, err)
+		return []uint64{seed}
+	}
+	out := make([]uint64, n)
+	for i := range out {
+		out[i] = uint64(time.Now().UnixNano()) + uint64(i)
+	}
+	return out
+}
+
+// TestMetamorphic runs the operations on Pebble's MemFS and on ours.
+func TestMetamorphic(t *testing.T) {
+	kf := metamorphic.TestkeysKeyFormat
+	for _, seed := range seeds(t, metamorphicSeeds) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 0))
+			cfg := metamorphic.DefaultOpConfig().WithOpWeight(metamorphic.OpDBRestart, 0)
+			ops := metamorphic.GenerateOps(rng, metamorphicOps, kf, cfg)
+			dir := t.TempDir()
+			paths := []string{runMetamorphic(t, ops, metamorphic.RandomOptions(rng, kf, metamorphic.RandomOptionsCfg{}), dir, 0)}
+			for i := range metamorphicOptions {
+				to := metamorphic.RandomOptions(rng, kf, metamorphic.RandomOptionsCfg{})
+				useFS(to.Opts, newFS(t, "malloc:4GiB", Options{}))
+				paths = append(paths, runMetamorphic(t, ops, to, dir, i+1))
+			}
+			requireSameHistories(t, paths)
+		})
+	}
+}
+
+// useFS makes the engine keep everything on fs.
+func useFS(o *pebble.Options, fs vfs.FS) {
+	o.FS = fs
+	if o.WALFailover != nil {
+		o.WALFailover.Secondary.FS = fs
+	}
+}
+
+// runMetamorphic runs the operations and returns the path of their history.
+func runMetamorphic(t *testing.T, ops metamorphic.Ops, to *metamorphic.TestOptions, dir string, n int) string {
+	t.Helper()
+	path := filepath.Join(dir, fmt.Sprintf("history%d", n))
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	m, err := metamorphic.New(ops, to, "data", f)
+	require.NoError(t, err)
+	require.NoError(t, metamorphic.Execute(m))
+	return path
+}
+
+func requireSameHistories(t *testing.T, paths []string) {
+	t.Helper()
+	i, diff := metamorphic.CompareHistories(t, paths)
+	require.Empty(t, diff, "options %d differ", i)
+}
+
+// TestMetamorphicCrash runs the operations with many crashes: each one cuts the power of the device, loses what was not
+// flushed, mounts what is left and goes on. Every acknowledged write must be there. Two option sets must agree.
+func TestMetamorphicCrash(t *testing.T) {
+	kf := metamorphic.TestkeysKeyFormat
+	for _, seed := range seeds(t, metamorphicSeeds) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 1))
+			cfg := metamorphic.DefaultOpConfig().WithOpWeight(metamorphic.OpDBRestart, 15)
+			ops := metamorphic.GenerateOps(rng, crashOps, kf, cfg)
+			dir := t.TempDir()
+			var paths []string
+			for i := range 2 {
+				to := metamorphic.RandomOptions(rng, kf, metamorphic.RandomOptionsCfg{
+					AlwaysStrictFS: true, NoRemoteStorage: true,
+				})
+				mounts := &mountOption{}
+				to.CustomOpts = append(to.CustomOpts, mounts)
+				paths = append(paths, runMetamorphic(t, ops, to, dir, i))
+				require.NoError(t, mounts.Close(nil))
+				t.Logf("options %d: %d mounts", i, mounts.count)
+				require.Greater(t, mounts.count, 1, "nothing crashed")
+			}
+			requireSameHistories(t, paths)
+		})
+	}
+}
+
+// mountOption puts our file system between the engine and the crashable file system that the test gives it: the
+// device's image lives in the latter, so that what the test crashes is the device.
+type mountOption struct {
+	dev   *bdev.Device
+	fs    *blobfs.FS
+	count int
+}
+
+var _ metamorphic.CustomOption = (*mountOption)(nil)
+
+func (*mountOption) Name() string  { return "TestOptions.blobfs" }
+func (*mountOption) Value() string { return "true" }
+
+// Open mounts the device in o.FS, which it replaces.
+func (m *mountOption) Open(o *pebble.Options) error {
+	base := vfs.Root(o.FS)
+	dev, err := openVFSDevice(base, "/device", 4<<30)
+	if err != nil {
+		return err
+	}
+	if m.count == 0 {
+		if err := blobfs.Format(dev, blobfs.FormatOptions{}); err != nil {
+			return err
+		}
+	}
+	if m.fs, err = blobfs.Open(dev, blobfs.Options{}); err != nil {
+		return fmt.Errorf("mount %d: %w", m.count, err)
+	}
+	m.dev = dev
+	m.count++
+	useFS(o, New(m.fs, Options{Base: base}))
+	return nil
+}
+
+// Close unmounts.
+func (m *mountOption) Close(*pebble.Options) error {
+	if m.fs == nil {
+		return nil
+	}
+	err := errors.Join(m.fs.Close(), m.dev.Close())
+	m.fs, m.dev = nil, nil
+	return err
+}
