@@ -2,6 +2,7 @@ package bdev_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -326,4 +327,77 @@ func TestOpSets(t *testing.T) {
 	require.True(t, s.Has(bdev.OpCopy) && !s.Has(bdev.OpWrite))
 	require.Equal(t, "read, copy", s.String())
 	require.Len(t, bdev.AllOps(), 11)
+}
+
+// TestCompareAndWriteIsAtomic has goroutines increment a counter in a block that their ranges share.
+func TestCompareAndWriteIsAtomic(t *testing.T) {
+	f := newFake()
+	f.props.Sync = f.props.Native // requests run at the same time
+	f.fail = func(r *bdev.Request) error {
+		if r.Op == bdev.OpWrite {
+			time.Sleep(50 * time.Microsecond) // others compare meanwhile, unless they are kept from it
+		}
+		return nil
+	}
+	d := f.open(t, bdev.Options{})
+	var wg sync.WaitGroup
+	const goroutines, each = 4, 25
+	for g := range goroutines {
+		wg.Go(func() {
+			for range each {
+				incrementShared(t, d, int64(g%2)*512)
+			}
+		})
+	}
+	wg.Wait()
+	got := make([]byte, 512)
+	require.NoError(t, d.Read(got, 512))
+	require.EqualValues(t, goroutines*each, binary.LittleEndian.Uint64(got))
+}
+
+// incrementShared increments the counter at 512 through a range of two blocks from off.
+func incrementShared(t *testing.T, d *bdev.Device, off int64) {
+	r := bdev.GetRequest()
+	defer bdev.PutRequest(r)
+	r.Op, r.Offset, r.Expect = bdev.OpCompareAndWrite, off, make([]byte, 1024)
+	for {
+		if err := d.Read(r.Expect, off); err != nil {
+			t.Error(err)
+			return
+		}
+		r.Buf = bytes.Clone(r.Expect)
+		counter := r.Buf[512-off:]
+		binary.LittleEndian.PutUint64(counter, binary.LittleEndian.Uint64(counter)+1)
+		if err := d.Do(r); !errors.Is(err, bdev.ErrMiscompare) {
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		}
+	}
+}
+
+// TestResetWaits wants a reset to outlast what came before it and hold back what comes after.
+func TestResetWaits(t *testing.T) {
+	f := newFake()
+	g := gatedFlush(f)
+	d := f.open(t, bdev.Options{})
+	flushed := flushAsync(d, 1)
+	<-g.started
+	reset := bdev.GetRequest()
+	reset.Op = bdev.OpReset
+	d.Submit(reset)
+	time.Sleep(20 * time.Millisecond)
+	require.False(t, reset.Done(), "a flush is under way")
+	read := make(chan error, 1)
+	go func() { read <- d.Read(make([]byte, 512), 0) }()
+	select {
+	case <-read:
+		t.Fatal("a request passed a reset")
+	case <-time.After(20 * time.Millisecond):
+	}
+	g.pass <- nil
+	require.NoError(t, <-flushed)
+	require.NoError(t, d.Wait(reset))
+	require.NoError(t, <-read)
 }
