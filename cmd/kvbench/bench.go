@@ -32,6 +32,7 @@ type session struct {
 	cold       bool     // the page cache is dropped before each row
 	limited    bool     // every contender is in a memory cgroup of --memory
 	measured   bool     // a row has been completed
+	described  bool     // the header has been printed
 }
 
 // runBench runs everything the command line asks for.
@@ -44,7 +45,6 @@ func runBench(ctx context.Context, s settings, stdout, stderr io.Writer) (err er
 	if err := se.startEngines(stderr); err != nil {
 		return err
 	}
-	se.out.header(se.describe())
 	for _, b := range se.rows {
 		if err := se.row(ctx, b); err != nil {
 			return err
@@ -63,7 +63,7 @@ func newSession(s settings, stdout, stderr io.Writer) (*session, error) {
 		return nil, err
 	}
 	se := &session{settings: s, rows: rows, progress: newProgressLine(stderr)}
-	se.out = newReporter(s.Format, stdout)
+	se.out = newReporter(s.Format, stdout, stderr)
 	if se.rows, err = se.usableRows(rows); err != nil {
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func (se *session) checkExisting() error {
 		case err != nil:
 			return err
 		case there && !se.UseExistingDB && !se.Destroy:
-			return usagef("%s exists: use it with --use_existing_db or wipe it with --destroy", p)
+			return existsError(p)
 		case !there && se.UseExistingDB && p.Kind != placeDevice:
 			return usagef("%s does not exist, and --use_existing_db asks for what is there", p)
 		}
@@ -191,6 +191,7 @@ func (se *session) startEngines(stderr io.Writer) error {
 		}
 		if groupErr != nil {
 			se.limited = false
+			c.PageCache = 0
 			se.notes = append(se.notes, fmt.Sprintf("no memory cgroup (%v): --memory sets the caches but nothing limits the page cache", groupErr))
 		}
 	}
@@ -218,7 +219,7 @@ func (se *session) tryDropCaches() error {
 
 // finish ends the processes and removes or keeps what was made.
 func (se *session) finish(ctx context.Context, err error) error {
-	se.progress.clear()
+	se.progress.stop()
 	for _, c := range se.contenders {
 		if closeErr := c.stop(); closeErr != nil && err == nil {
 			err = closeErr

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,14 +18,33 @@ import (
 // kvbench runs the command line and returns its standard output.
 func kvbench(t *testing.T, ctx context.Context, args ...string) (string, error) {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
+	var stdout bytes.Buffer
+	var stderr lockedBuffer
 	cmd := newCommand(&stdout, &stderr)
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
-	if stderr.Len() > 0 {
-		t.Log(stderr.String())
+	if text := stderr.String(); text != "" {
+		t.Log(text)
 	}
 	return stdout.String(), err
+}
+
+// lockedBuffer is a standard error that the parent and the copies of its engines' outputs share.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func TestBadFlags(t *testing.T) {

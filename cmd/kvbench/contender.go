@@ -53,11 +53,12 @@ func newContender(s *settings, sp split, p place) *contender {
 
 // inspect asks the host what lies under the store.
 func (c *contender) inspect() {
-	c.fsName = string(c.cfg.Place.Kind)
+	c.fsName = "memory"
 	host := c.cfg.Place.host()
 	if host == "" {
 		return
 	}
+	c.fsName = "block device"
 	if d, err := procstat.DiskOf(host); err == nil {
 		c.disk = &d
 	}

@@ -19,9 +19,6 @@ func (se *session) describe() []string {
 		fmt.Sprintf("workload  %s keys of %d bytes, values of %d bytes compressible to %.0f%%, %s, seed %d, threads %d",
 			thousands(float64(se.Num)), se.KeySize, se.ValueSize, 100*se.CompressionRatio, se.Compression, se.Seed, se.Threads),
 		"caches    "+se.cachesText())
-	for _, n := range se.notes {
-		lines = append(lines, "note      "+n)
-	}
 	return lines
 }
 
@@ -42,7 +39,7 @@ func (se *session) contenderText(c *contender) string {
 		text += ", policy " + c.cfg.Place.Policy
 	}
 	text += fmt.Sprintf("; block cache %s, memtables %s", size.Human(c.CacheSize), size.Human(int64(se.WriteBufferSize)))
-	if se.Memory > 0 && c.Engine == engineHostFS {
+	if c.PageCache > 0 {
 		text += fmt.Sprintf(", page cache at most %s", size.Human(c.PageCache))
 	}
 	return text

@@ -167,6 +167,9 @@ func (e *engineProcess) open(req request) error {
 	} else {
 		e.store, err = openBlobStore(e.cfg.Place.Device, o)
 	}
+	if errors.Is(err, kv.ErrExists) {
+		return existsError(e.cfg.Place)
+	}
 	return err
 }
 

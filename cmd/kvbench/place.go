@@ -57,6 +57,10 @@ func (p place) exists() (bool, error) {
 	return false, nil
 }
 
+func existsError(p place) error {
+	return usagef("%s holds a store: use it with --use_existing_db or wipe it with --destroy", p)
+}
+
 func ignoreNotExist(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -40,6 +40,14 @@ func (p *progressLine) clear() {
 	}
 }
 
+// stop clears the line for good: an engine that is being stopped may still have something to say.
+func (p *progressLine) stop() {
+	p.clear()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.w = nil
+}
+
 func (p *progressLine) show(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

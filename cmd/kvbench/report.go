@@ -11,22 +11,30 @@ import (
 
 // reporter prints a session's rows as they come.
 type reporter interface {
-	header(lines []string)
+	header(lines, notes []string)
 	row(r row)
 	footer(lines []string)
 }
 
-func newReporter(format string, w io.Writer) reporter {
+func newReporter(format string, w, notes io.Writer) reporter {
 	if format == formatJSON {
-		return &jsonReporter{json.NewEncoder(w)}
+		return &jsonReporter{json.NewEncoder(w), notes}
 	}
 	return &tableReporter{w: w}
 }
 
-// jsonReporter prints one object per row and nothing else, so that every line of the output parses.
-type jsonReporter struct{ enc *json.Encoder }
+// jsonReporter prints one object per row and nothing else, so that every line of the output parses. Notes go elsewhere.
+type jsonReporter struct {
+	enc   *json.Encoder
+	notes io.Writer
+}
 
-func (j *jsonReporter) header([]string) {}
+func (j *jsonReporter) header(_, notes []string) {
+	for _, n := range notes {
+		fmt.Fprintf(j.notes, "kvbench: %s\n", n)
+	}
+}
+
 func (j *jsonReporter) footer([]string) {}
 
 func (j *jsonReporter) row(r row) {
@@ -40,9 +48,12 @@ type tableReporter struct {
 	previous string // benchmark of the row above
 }
 
-func (t *tableReporter) header(lines []string) {
+func (t *tableReporter) header(lines, notes []string) {
 	for _, l := range lines {
 		fmt.Fprintln(t.w, l)
+	}
+	for _, n := range notes {
+		fmt.Fprintln(t.w, "note      "+n)
 	}
 	fmt.Fprintln(t.w)
 }

@@ -75,10 +75,12 @@ func fakeRows(se *session) []row {
 
 func TestGoldenTable(t *testing.T) {
 	var out bytes.Buffer
-	rep := newReporter(formatTable, &out)
+	rep := newReporter(formatTable, &out, nil)
+	rep.header([]string{"machine   one"}, []string{"a note"})
 	for _, r := range fakeRows(fakeSession(1)) {
 		rep.row(r)
 	}
+	rep.footer([]string{"The store is kept."})
 	requireGolden(t, "table.txt", out.Bytes())
 }
 
@@ -90,7 +92,7 @@ func TestGoldenTableOfSeveralRuns(t *testing.T) {
 		all = append(all, []measurement{fakeMeasurement(1e6, 10+d), fakeMeasurement(1e6, 12), fakeMeasurement(1e6, 9)})
 	}
 	var out bytes.Buffer
-	rep := newReporter(formatTable, &out)
+	rep := newReporter(formatTable, &out, nil)
 	for _, r := range se.rowsOf(findBenchmark("overwrite"), all) {
 		rep.row(r)
 	}
@@ -98,9 +100,10 @@ func TestGoldenTableOfSeveralRuns(t *testing.T) {
 }
 
 func TestGoldenJSON(t *testing.T) {
-	var out bytes.Buffer
-	rep := newReporter(formatJSON, &out)
-	rep.header([]string{"not in JSON"})
+	var out, notes bytes.Buffer
+	rep := newReporter(formatJSON, &out, &notes)
+	rep.header([]string{"not in JSON"}, []string{"a note"})
+	require.Equal(t, "kvbench: a note\n", notes.String())
 	for _, r := range fakeRows(fakeSession(1)) {
 		rep.row(r)
 	}

@@ -24,13 +24,15 @@ type row struct {
 	Policy      string  `json:"policy,omitempty"`
 	Durability  string  `json:"durability"` // sync, nosync or read
 	Logs        string  `json:"logs,omitempty"`
-	Caches      string  `json:"caches"`                 // cold or warm: of the host and of the engine, when the row began
-	CacheBytes  int64   `json:"cache_bytes"`            // the block cache
-	MemoryBytes int64   `json:"memory_bytes,omitempty"` // --memory
-	Compression string  `json:"compression,omitempty"`  // of the engine's tables
-	ValueSize   int     `json:"value_size,omitempty"`   // bytes
-	Seed        uint64  `json:"seed"`                   //
-	Runs        int     `json:"runs"`                   // the figures are of the median one
+	Caches      string  `json:"caches"`                     // cold or warm: of the host and of the engine, when the row began
+	CacheBytes  int64   `json:"cache_bytes"`                // the block cache
+	MemoryBytes int64   `json:"memory_bytes,omitempty"`     // --memory
+	MemoryLimit bool    `json:"memory_limited,omitempty"`   // a cgroup holds the engine and its page cache to memory_bytes
+	PageCache   int64   `json:"page_cache_bytes,omitempty"` // what --memory leaves to the page cache, at most
+	Compression string  `json:"compression,omitempty"`      // of the engine's tables
+	ValueSize   int     `json:"value_size,omitempty"`       // bytes
+	Seed        uint64  `json:"seed"`                       //
+	Runs        int     `json:"runs"`                       // the figures are of the median one
 	MinOps      float64 `json:"ops_per_sec_min,omitempty"`
 	MaxOps      float64 `json:"ops_per_sec_max,omitempty"`
 	Note        string  `json:"note,omitempty"`
@@ -98,6 +100,8 @@ func (se *session) newRow(b *benchmark, c *contender) row {
 		Caches:      "warm",
 		CacheBytes:  c.CacheSize,
 		MemoryBytes: int64(se.Memory),
+		MemoryLimit: se.limited,
+		PageCache:   c.PageCache,
 		Compression: se.Compression,
 		ValueSize:   se.ValueSize,
 		Seed:        se.Seed,

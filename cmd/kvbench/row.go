@@ -105,6 +105,11 @@ func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run 
 		se.made.addPlace(c.cfg.Place) // the old store is gone; the new one is this run's
 	}
 	c.opened = true
+	if !se.described { // not before the first store is open: a refusal should stand alone
+		se.described = true
+		se.progress.clear()
+		se.out.header(se.describe(), se.notes)
+	}
 	if se.cold {
 		return se.tryDropCaches()
 	}

@@ -24,6 +24,8 @@ func openHostStore(dir string, o *kv.Options) (store, error) {
 	po := kv.PebbleOptions(o)
 	po.FS = vfs.Default
 	po.Logger = stderrLogger{}
+	events := pebble.MakeLoggingEventListener(stderrLogger{}) // as kv does with a logger
+	po.EventListener = &events
 	po.ErrorIfNotExists = !o.CreateIfMissing
 	po.ErrorIfExists = o.ErrorIfExists
 	db, err := pebble.Open(dir, po)
