@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/blobkv/blobkv/internal/dmabuf"
+	"github.com/blobkv/blobkv/internal/invariants"
 )
 
 // Channel is a private queue pair: one goroutine at a time submits and polls. It has no locks on the path of a plain
@@ -21,6 +22,7 @@ type Channel struct {
 	slow    int           // of them, those that workers carry out
 	latency time.Duration // of the last batch
 	stats   stats
+	busy    atomic.Bool // somebody is inside; kept in the invariants build
 
 	nLate atomic.Int64  // requests in late
 	ring  chan struct{} // a token when late may hold something
@@ -49,6 +51,10 @@ func (d *Device) OpenChannel() (*Channel, error) {
 // Submit starts requests in order and returns how many the channel took: fewer than len(rs) means the queue is full,
 // poll and submit the rest again. A request that is refused counts as taken; Poll hands it out with its error.
 func (c *Channel) Submit(rs []*Request) int {
+	if invariants.Enabled {
+		c.enter()
+		defer c.busy.Store(false)
+	}
 	now := monotonic()
 	for taken := 0; taken < len(rs); {
 		n := 0
@@ -72,6 +78,13 @@ func (c *Channel) Submit(rs []*Request) int {
 		}
 	}
 	return len(rs)
+}
+
+// enter panics when two goroutines use the channel at once.
+func (c *Channel) enter() {
+	if !c.busy.CompareAndSwap(false, true) {
+		panic(c.d.name + ": two goroutines on one channel")
+	}
 }
 
 // prepare readies a request for submission and tells whether the backend takes it as it is.
@@ -175,6 +188,10 @@ func (c *Channel) collectLate() {
 
 // Poll fills done with finished requests and returns how many there are. It never blocks.
 func (c *Channel) Poll(done []*Request) int {
+	if invariants.Enabled {
+		c.enter()
+		defer c.busy.Store(false)
+	}
 	if c.nLate.Load() > 0 {
 		c.collectLate()
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/bdev/bdevtest"
+	"github.com/blobkv/blobkv/internal/dmabuf"
 )
 
 // bigFake is large enough for the conformance suite.
@@ -46,6 +47,43 @@ func TestConformance(t *testing.T) {
 			})
 		})
 	}
+}
+
+// workerFake carries its requests out on the goroutines of a WorkerQueue.
+type workerFake struct{ *fake }
+
+func (f workerFake) NewQueue() (bdev.Queue, error) { return bdev.WorkerQueue(f.run, 3, 5), nil }
+
+func TestWorkerQueue(t *testing.T) {
+	for _, policy := range []bdev.Policy{bdev.PolicyAdaptive, bdev.PolicySleep} {
+		t.Run(policy.String(), func(t *testing.T) {
+			bdevtest.Run(t, func(t *testing.T) *bdev.Device {
+				f := bigFake(func(p *bdev.Properties) { p.Sync, p.QueueDepth = 0, 5 })
+				d, err := bdev.New("fake:", workerFake{f}, bdev.Options{Policy: policy})
+				require.NoError(t, err)
+				return d
+			})
+		})
+	}
+}
+
+// TestFailedBounce wants the device memory back when the device fails, and the caller's memory left alone.
+func TestFailedBounce(t *testing.T) {
+	f := newFake()
+	f.props.BufferAlign = 4096
+	f.fail = func(r *bdev.Request) error {
+		if r.Op == bdev.OpRead {
+			clear(r.Buf)
+			return bdev.ErrIO
+		}
+		return nil
+	}
+	d := f.open(t, bdev.Options{})
+	p := bytes.Repeat([]byte{7}, 8192+1)[1:]
+	require.NoError(t, d.Write(p, 0))
+	require.ErrorIs(t, d.Read(p, 0), bdev.ErrIO)
+	require.Equal(t, bytes.Repeat([]byte{7}, 8192), p)
+	require.Zero(t, dmabuf.Default.Stats().Used)
 }
 
 // TestManyOnFew is the test of the lead: many goroutines, queues with room for few, every policy, one and two

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/blobkv/blobkv/internal/invariants"
 )
 
 // shared is a queue that any number of goroutines use. Submission needs no lock. One goroutine at a time, the
@@ -121,6 +123,9 @@ func (c *shared) leadUntil(r *Request) {
 
 // poll completes what is ready and lets submitters that wait for room try again. Leader only.
 func (c *shared) poll() int {
+	if invariants.Enabled && !c.lead.Load() {
+		panic(c.dev.name + ": polled by a goroutine that does not lead")
+	}
 	n := c.q.Poll(c.dev.props.QueueDepth)
 	if n > 0 && c.sleepers.Load() > 0 {
 		c.mu.Lock()

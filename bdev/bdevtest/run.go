@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/internal/dmabuf"
 )
 
 // MinSize is the least size of a device under test, in bytes.
@@ -33,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) *bdev.Device) {
 				if err := d.Close(); err != nil {
 					require.ErrorIs(t, err, bdev.ErrClosed)
 				}
+				require.Zero(t, dmabuf.Default.Stats().Used, "bounce buffers were left behind")
 			})
 		}
 	}

@@ -43,15 +43,3 @@ func TestConfigRefused(t *testing.T) {
 		require.ErrorIs(t, err, bdev.ErrInvalid, "%+v", c)
 	}
 }
-
-// BenchmarkRead is the synchronous path of one goroutine.
-func BenchmarkRead(b *testing.B) {
-	d := open(b, Config{Size: 64 << 20}, bdev.Options{})
-	p := make([]byte, 4096)
-	for i := range b.N {
-		if err := d.Read(p, int64(i&1023)<<12); err != nil {
-			b.Fatal(err)
-		}
-	}
-	require.NoError(b, d.Close())
-}

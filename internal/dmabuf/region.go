@@ -1,5 +1,10 @@
 package dmabuf
 
+import (
+	"fmt"
+	"math"
+)
+
 // Region is zeroed memory outside the Go heap, of any size, backed by real memory only where it was written to. It is
 // for RAM devices; buffers come from a Pool.
 type Region struct {
@@ -9,6 +14,9 @@ type Region struct {
 
 // NewRegion maps n bytes, 4 KiB aligned; large ones are aligned to huge pages, and get them where the system has them.
 func NewRegion(n int64) (*Region, error) {
+	if n <= 0 || n > math.MaxInt-hugePage {
+		return nil, fmt.Errorf("%d bytes of memory do not fit the address space", n)
+	}
 	mapped, err := mapRegion(n + hugePage)
 	if err != nil {
 		return nil, err

@@ -4,15 +4,11 @@ package dmabuf
 
 import (
 	"fmt"
-	"math"
 
 	"golang.org/x/sys/unix"
 )
 
 func mapRegion(n int64) ([]byte, error) {
-	if n > math.MaxInt-hugePage {
-		return nil, fmt.Errorf("%d bytes of memory do not fit the address space", n)
-	}
 	b, err := unix.Mmap(-1, 0, int(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|mapNoReserve)
 	if err != nil {
 		return nil, fmt.Errorf("mapping %d bytes of memory: %w", n, err)
