@@ -60,6 +60,7 @@ func TestCheckOwnStore(t *testing.T) {
 		{"intact", func([]byte, *superblock) {}, true, "6 blobs, 0 refused, 0 bad, 0 findings: OK"},
 		{"root page", func(img []byte, s *superblock) { img[s.pageOffset(id.page())+30] ^= 1 }, false, "blob " + id.String() + ": image: offset "},
 		{"root page's id", func(img []byte, s *superblock) { img[s.pageOffset(id.page())] ^= 1 }, false, "blob " + id.String() + ": image: offset "},
+		{"root page lost", func(img []byte, s *superblock) { clear(img[s.pageOffset(id.page()):][:pageSize]) }, false, "root page of a blob: expected " + id.String() + ", got zeros"},
 		{"page mask", func(img []byte, s *superblock) { img[s.pageMask.offset()+maskHeaderSize] ^= 1 }, true, "used-page mask: bit 0"},
 		{"cluster mask", func(img []byte, s *superblock) { img[s.clusterMask.offset()+maskHeaderSize+20] ^= 2 }, true, "used-cluster mask: bit 161"},
 		{"superblock", func(img []byte, s *superblock) { img[100]++ }, false, "superblock: crc"},
@@ -104,6 +105,25 @@ func TestCheckSeesWhatIsUnfinished(t *testing.T) {
 	require.Equal(t, 5, r.Blobs)
 	require.True(t, r.Info.Recovered)
 	require.NotEmpty(t, r.Findings, "not closed cleanly")
+}
+
+// TestReasonsOfRefusal: a listing says what a blob would need.
+func TestReasonsOfRefusal(t *testing.T) {
+	for file, reasons := range map[string][]string{
+		"snapcrash-1.img.gz": {"thin-provisioned", "interrupted"},
+		"snapcrash-3.img.gz": {"clone of a snapshot", "interrupted"},
+		"delcrash-1.img.gz":  {"interrupted"},
+		"lvs-esnap.img.gz":   {"clone of an external snapshot"},
+	} {
+		dev, _ := imageDevice(t, readGolden(t, file))
+		r, err := Check(dev, CheckOptions{})
+		require.NoError(t, err)
+		var out strings.Builder
+		require.NoError(t, r.Print(&out))
+		for _, reason := range reasons {
+			require.Contains(t, out.String(), reason, file)
+		}
+	}
 }
 
 // TestDump prints every page of an image and finds the names of everything in it; and takes any garbage.

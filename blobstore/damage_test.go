@@ -357,6 +357,40 @@ func TestBadBlobKeepsItsClusters(t *testing.T) {
 	}
 }
 
+// TestDamagedExtentTable damages a blob that SPDK stored with an extent table: what the table and its page say must agree.
+func TestDamagedExtentTable(t *testing.T) {
+	img := readGolden(t, "bs-512.img.gz")
+	super, err := readSuper(&ramDevice{data: img}, nil)
+	require.NoError(t, err)
+	s := loadGolden(t, &ramDevice{data: img}).blobs[blobIDOf(0)]
+	extentPage := super.pageOffset(s.extentPages[0])
+	body := extentPage + pageHeaderSize + descHeaderSize
+	for _, c := range []struct {
+		name string
+		off  int64
+		v    uint32
+		text string
+	}{
+		{"first cluster", body, 512, "extent page: first cluster: expected 0, got 512"},
+		{"length", body - 4, 4, "descriptor length: expected at most"},
+		{"odd length", body - 4, 7, "padding length: expected 0"},
+		{"type", extentPage + pageHeaderSize, descXattr, "descriptor type: expected one extent page"},
+		{"cluster", body + extentPageHeaderSize, 1 << 30, "extent: expected clusters 2 to 95"},
+		{"id", extentPage + 4, 2, "blob id: expected a valid one"},
+		{"sequence", extentPage + pageOffSeq, 1, "sequence: expected 0, got 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			damaged := bytes.Clone(img)
+			binary.LittleEndian.PutUint32(damaged[c.off:], c.v)
+			sealPage(damaged[extentPage : extentPage+pageSize])
+			m := loadGolden(t, &ramDevice{data: damaged})
+			require.Len(t, m.bad, 1)
+			require.Equal(t, s.id, m.bad[0].id)
+			require.ErrorContains(t, m.bad[0].err, c.text)
+		})
+	}
+}
+
 func TestSharedClusters(t *testing.T) {
 	st := newTestStore(t)
 	st.put(t, &blobState{id: blobIDOf(1), extents: []extent{{20, 4}}})
