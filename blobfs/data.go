@@ -80,6 +80,9 @@ func (d *fileData) startReuse() {
 	d.wmu.Lock()
 	defer d.wmu.Unlock()
 	d.scrap = 0
+	if d.voucher.n > 0 {
+		d.voucher.valid = false // what it summed up may be given up now
+	}
 }
 
 // doom keeps reclaim away from a file that is about to be deleted, and waits for what is in flight: its clusters may

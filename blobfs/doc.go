@@ -14,7 +14,8 @@
 // crash: a prefix of the operations. The names of files that were never synced may exist, with length 0.
 //
 // File.Sync makes bytes, exact length and the names of the file durable. Of bytes written since, a crash keeps any, but
-// the length stays the synced one: no byte shows that was not written to this file. Where the length did not change a
+// the length stays the synced one (or that of a truncation since, whose cut-off bytes may read as zeros): no byte shows
+// that was not written to this file. Where the length did not change a
 // sync is one data write and one flush. Where up to 256 KiB were appended, data and journal go out together under one
 // flush, and the length vouches for the bytes with their checksum.
 //

@@ -33,6 +33,10 @@ func (d *fileData) truncate(size int64) error {
 func (d *fileData) shrink(size int64) error {
 	d.ahead.settle() // nothing may be on its way to a cluster that is given up
 	d.settleAll()
+	// The last block may soon be written with zeros where vouched bytes are.
+	if err := d.confirm(size, maxFileSize); err != nil {
+		return err
+	}
 	if err := d.commitShrink(size); err != nil {
 		return err
 	}

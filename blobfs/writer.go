@@ -32,7 +32,7 @@ func (d *fileData) writeAt(p []byte, off int64) (int, error) {
 // may not have handed the voucher's data to the store yet.
 func (d *fileData) lockForWrite(lo, hi int64) {
 	d.wmu.Lock()
-	if !d.n.vouched.overlaps(lo, hi) {
+	if !d.n.vouched.overlaps(d.changes(lo, hi)) {
 		return
 	}
 	d.wmu.Unlock()
@@ -61,7 +61,7 @@ func (d *fileData) prepareWrite(lo, hi int64) error {
 
 // confirm makes the vouchers for bytes [lo, hi) unnecessary before the bytes change. The caller holds wmu.
 func (d *fileData) confirm(lo, hi int64) error {
-	if !d.n.vouched.overlaps(lo, hi) {
+	if !d.n.vouched.overlaps(d.changes(lo, hi)) {
 		return nil
 	}
 	if err := d.fs.store.Confirm(d.n.vouched.lsn); err != nil {
@@ -69,6 +69,21 @@ func (d *fileData) confirm(lo, hi int64) error {
 	}
 	d.n.vouched = vouchSpan{}
 	return nil
+}
+
+// changes is the range of bytes that a write of [lo, hi) changes: of a reused file also the rest of the blocks whose
+// content is unspecified. The caller holds wmu.
+func (d *fileData) changes(lo, hi int64) (int64, int64) {
+	if d.scrap < 0 {
+		return lo, hi
+	}
+	if first := roundDown(lo, d.fs.block); first >= d.scrap {
+		lo = first
+	}
+	if last := roundDown(hi, d.fs.block); last >= d.scrap {
+		hi = roundUp(hi, d.fs.block)
+	}
+	return lo, hi
 }
 
 // putAll copies p into chunks and starts the ones it fills. The caller holds wmu.
