@@ -1,0 +1,210 @@
+package blobstore
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What a load does with blobs and pages that cannot be trusted: each costs itself and nothing else.
+
+// claimAll marks pages and clusters of every decoded blob as used. Blobs that share a cluster are refused: writing one
+// would change the other.
+func (l *loader) claimAll() {
+	shared := make(map[clusterIndex]bool)
+	for _, id := range l.m.ids() {
+		s := l.m.blobs[id]
+		for _, p := range s.pages {
+			l.m.usedPages.set(int(p))
+		}
+		for _, p := range s.extentPages {
+			l.m.usedPages.set(int(p))
+		}
+		eachCluster(s, func(c clusterIndex) {
+			if !l.m.usedClusters.set(int(c)) {
+				shared[c] = true
+			}
+		})
+	}
+	if len(shared) > 0 {
+		l.refuseShared(shared)
+	}
+}
+
+func eachCluster(s *blobState, f func(clusterIndex)) {
+	for _, e := range s.extents {
+		for i := uint32(0); e.allocated() && i < e.count; i++ {
+			f(e.start + clusterIndex(i))
+		}
+	}
+}
+
+// refuseShared refuses every blob that holds one of the clusters.
+func (l *loader) refuseShared(shared map[clusterIndex]bool) {
+	first := make(map[clusterIndex]BlobID)
+	for _, id := range l.m.ids() {
+		s := l.m.blobs[id]
+		eachCluster(s, func(c clusterIndex) {
+			if !shared[c] {
+				return
+			}
+			other, seen := first[c]
+			if !seen {
+				first[c] = id
+				return
+			}
+			l.refusePair(s, l.m.blobs[other], c)
+		})
+	}
+}
+
+// refusePair refuses two blobs that share cluster c. Around an interrupted snapshot operation of SPDK sharing is a state
+// it leaves on the way, and the blobs are refused for that.
+func (l *loader) refusePair(a, b *blobState, c clusterIndex) {
+	severity := SeverityError
+	if a.interrupted() || b.interrupted() {
+		severity = SeverityWarning
+	}
+	for _, pair := range [][2]*blobState{{a, b}, {b, a}} {
+		s, other := pair[0], pair[1]
+		err := corruptAt(l.table.dev, l.m.super.pageOffset(s.id.page()), fmt.Sprintf("blob %v", s.id),
+			"clusters of its own", fmt.Sprintf("cluster %d, which blob %v holds too", c, other.id))
+		if s.refused == nil || severity == SeverityError && errors.Is(s.refused, ErrUnsupportedBlob) {
+			s.refused = err
+		}
+		l.find(Finding{Severity: severity, Blob: s.id, Err: err})
+	}
+}
+
+// damagedPages reports pages that hold something but belong to no blob. A page that was a root by its id is a bad
+// blob; other valid pages are what an interrupted change leaves and mean nothing.
+func (l *loader) damagedPages() {
+	known := make(map[BlobID]bool)
+	for _, b := range l.m.bad {
+		known[b.id] = true
+	}
+	l.table.each(func(p pageIndex, b []byte) {
+		if l.m.usedPages.test(int(p)) || known[blobIDOf(p)] {
+			return
+		}
+		if err := l.pageDamage(p, b); err != nil {
+			l.damaged(p, b, err)
+		}
+	})
+}
+
+// pageDamage is what is wrong with a page by itself.
+func (l *loader) pageDamage(p pageIndex, b []byte) error {
+	if b == nil {
+		_, err := l.table.page(p)
+		return err
+	}
+	var h pageHeader
+	return l.table.place(h.unmarshal(b), p)
+}
+
+// damaged files a page that cannot be trusted: as a bad blob if it was the root of one, by its own id or by the mask of
+// blob ids, otherwise as a finding.
+func (l *loader) damaged(p pageIndex, b []byte, err error) {
+	if b == nil || looksLikeRoot(b, p) || l.disk != nil && l.disk.blobIDs.test(int(p)) {
+		l.m.bad = append(l.m.bad, badBlob{blobIDOf(p), err})
+		return
+	}
+	severity := SeverityWarning
+	if l.exact {
+		severity = SeverityError
+	}
+	l.find(Finding{Severity: severity, Err: err})
+}
+
+// missingBlobs files the blobs that the mask of blob ids knows but whose root page is empty.
+func (l *loader) missingBlobs() {
+	if l.disk == nil {
+		return
+	}
+	l.disk.blobIDs.ranges(func(first, count int) {
+		for p := pageIndex(first); p < pageIndex(first+count); p++ {
+			if l.m.blobs[blobIDOf(p)] != nil {
+				continue
+			}
+			if b, err := l.table.page(p); err == nil && isZeroPage(b) {
+				err := corruptf(0, "root page of a blob", blobIDOf(p).String(), "zeros")
+				l.m.bad = append(l.m.bad, badBlob{blobIDOf(p), l.table.place(err, p)})
+			}
+		}
+	})
+}
+
+// compareMasks reports where the masks on the device differ from what the blobs use.
+func (l *loader) compareMasks() {
+	rebuilt := masksOf(l.m)
+	l.compareMask(maskPages, l.m.super.pageMask, &l.disk.pages, &rebuilt.pages)
+	l.compareMask(maskClusters, l.m.super.clusterMask, &l.disk.clusters, &rebuilt.clusters)
+	l.compareMask(maskBlobIDs, l.m.super.blobIDMask, &l.disk.blobIDs, &rebuilt.blobIDs)
+}
+
+func (l *loader) compareMask(kind maskKind, at region, disk, want *bitmap) {
+	first, differ := -1, 0
+	for i := range want.len() {
+		if disk.test(i) != want.test(i) {
+			differ++
+			if first < 0 {
+				first = i
+			}
+		}
+	}
+	if differ == 0 {
+		return
+	}
+	off := at.offset() + maskHeaderSize + int64(first/8)
+	what := fmt.Sprintf("%v: bit %d, first of %d that differ from what the blobs use", kind, first, differ)
+	err := corruptAt(l.table.dev, off, what, fmt.Sprint(want.test(first)), fmt.Sprint(disk.test(first)))
+	l.find(Finding{Severity: SeverityWarning, Err: err})
+}
+
+func (l *loader) find(f Finding) { l.m.findings = append(l.m.findings, f) }
+
+// salvageBad keeps the pages and clusters of bad blobs from being given to others, as far as their pages that are
+// still valid name them.
+func (l *loader) salvageBad() {
+	if len(l.m.bad) == 0 {
+		return
+	}
+	bad := make(map[BlobID]bool)
+	for _, b := range l.m.bad {
+		bad[b.id] = true
+		l.m.usedPages.set(int(b.id.page()))
+	}
+	l.table.each(func(p pageIndex, b []byte) {
+		var h pageHeader
+		if b == nil || h.unmarshal(b) != nil || !bad[h.id] {
+			return
+		}
+		l.m.usedPages.set(int(p))
+		l.salvageClusters(b)
+	})
+}
+
+// salvageClusters claims the clusters that a page's descriptors name.
+func (l *loader) salvageClusters(b []byte) {
+	eachDescriptor(b, func(_ int, kind byte, body []byte) error {
+		switch kind {
+		case descExtentRLE:
+			for ; len(body) >= rleEntrySize; body = body[rleEntrySize:] {
+				l.claimRun(getExtent(body))
+			}
+		case descExtentPage:
+			for i := extentPageHeaderSize; i+4 <= len(body); i += 4 {
+				l.claimRun(extent{getCluster(body[i:]), 1})
+			}
+		}
+		return nil
+	})
+}
+
+func (l *loader) claimRun(e extent) {
+	if !e.allocated() {
+		return
+	}
+	n := min(uint64(e.count), uint64(l.m.super.clusters()))
+	l.m.usedClusters.setRange(int(e.start), int(n))
+}
