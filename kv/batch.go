@@ -101,10 +101,10 @@ func (b *Batch) Commit(opts ...WriteOption) error {
 // admit is DB.admit for a whole batch, and keeps its size in mind until done: a few large batches at once could
 // otherwise pass on the same free space.
 func (b *Batch) admit() error {
-	b.db.space.begin(int64(b.Size()))
-	err := b.db.admit(0, b.sets == 0)
-	if err != nil {
-		b.db.space.done(int64(b.Size()))
+	size := int64(b.Size())
+	err := b.db.admit(int(size), b.sets == 0)
+	if err == nil {
+		b.db.space.begin(size)
 	}
 	return err
 }

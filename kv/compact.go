@@ -22,8 +22,8 @@ func (db *DB) Compact(lower, upper []byte) error {
 	if db.opts.ReadOnly {
 		return ErrReadOnly
 	}
-	if err := db.engine.Flush(); err != nil {
-		return wrap(err)
+	if err := db.flush(); err != nil {
+		return err
 	}
 	pieces, err := db.pieces(lower, upper)
 	if err != nil {

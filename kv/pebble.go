@@ -45,7 +45,9 @@ func pebbleOptions(o *Options, memTable int64) *pebble.Options {
 			return 1, max(1, min(maxCompactions, runtime.GOMAXPROCS(0)))
 		},
 	}
-	p.TargetFileSizes[0] = targetFileSize(memTable)
+	for i := range p.TargetFileSizes {
+		p.TargetFileSizes[i] = targetFileSize(memTable, i)
+	}
 	for i := range p.Levels {
 		l := &p.Levels[i]
 		l.BlockSize = blockSize
@@ -56,8 +58,15 @@ func pebbleOptions(o *Options, memTable int64) *pebble.Options {
 	return p
 }
 
-// targetFileSize is that of L0 and of the base level, in bytes; each level below doubles it.
-func targetFileSize(memTable int64) int64 { return max(memTable/4, 128<<10) }
+// minFileSize keeps the tables of small stores from being many and mostly cluster slack: the engine also cuts a table
+// where it overlaps more than ten of the level below.
+const minFileSize = 1 << 20
+
+// targetFileSize is that of L0 (i = 0), of the base level (1) and of those below it, in bytes: 4 4 8 16 32 64 64 MiB for
+// the default memtable. Small files at the top keep compactions short, large ones at the bottom keep files few.
+func targetFileSize(memTable int64, i int) int64 {
+	return max(memTable/4, minFileSize) << min(max(i-1, 0), 4)
+}
 
 // maxManifestSize bounds the engine's log of table changes, in bytes.
 func maxManifestSize(memTable int64) int64 { return max(memTable/4, 256<<10) }

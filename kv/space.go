@@ -9,17 +9,24 @@ import (
 	"github.com/blobkv/blobkv/vfsadapter"
 )
 
-// The reserve, from the bottom up. Each line is room that only what stands above it in the list may use:
+// The reserve, from the bottom up. What stands in a line may go on until less than that and all above it is free:
 //
-//	log          one fresh log, a MANIFEST that grows and is rolled over       the engine's log and MANIFEST
-//	flush        every memtable as a table                                     + flushes
-//	compaction   the base level and the files of L0 once more                  + compactions, half of it deletes
-//	             everything else                                               + sets
+//	ROOM          FOR                                                  WHO MAY USE IT
+//	logs          two fresh logs, a MANIFEST that grows and rolls       log and MANIFEST: never refused
+//	flushes       every memtable as a table                             flushes: never refused, bounded by the memtables
+//	deletes       two memtables of them                                 Delete, DeleteRange, batches of those
+//	compaction    L0 and the base level once more                       compactions
+//	everything else                                                     Set
+//
+// No write is let in that logs and flushes could not finish, and compactions, which come and go, take room from nobody
+// but Set.
 const (
-	logMemTables        = 2                      // one log of 1.1 memtables, preallocated, and slack
-	compactionMemTables = baseLevelMemTables + 4 // one compaction of L0 into the base level
-	slackClusters       = 16                     // files are whole clusters: tables, logs, MANIFEST, markers
-	maxReserveFraction  = 3                      // of the device: the reserve never takes more than a third
+	logMemTables        = 2.5                                      // two logs of 1.1 memtables, and slack
+	deleteMemTables     = 4                                        // two of deletes, each in a log and in a table
+	compactionMemTables = 2*l0CompactionFiles + baseLevelMemTables // one compaction of L0 into the base level
+	compactionFiles     = 8                                        // or this many of its tables, if that is more
+	slackClusters       = 16                                       // files are whole clusters
+	maxReserveFraction  = 3                                        // of the device: never more than a third
 )
 
 // creditBytes may pass unlooked at while twice the reserve is available, so that a small write costs one atomic add here:
@@ -37,7 +44,8 @@ type spaceGuard struct {
 	fs   *blobfs.FS
 	host hostSpace
 
-	logFloor, flushFloor, compactionFloor, reserve int64 // bytes that must be available
+	deleteFloor, compactionFloor, reserve int64 // bytes that must be available
+	largeBatch                            int64 // bytes from which the engine gives a batch a memtable of its own
 
 	large  atomic.Int64 // bytes of batches that are being committed
 	credit atomic.Int64 // bytes that may pass before anybody looks at the free space again
@@ -58,17 +66,20 @@ func newSpaceGuard(fs *blobfs.FS, host hostSpace, memTable int64) *spaceGuard {
 
 // setFloors sizes the reserve for a memtable size, within a third of what there is in all.
 func (g *spaceGuard) setFloors(memTable int64) {
-	u := g.fs.Usage()
 	slack := slackClusters * int64(g.fs.Store().ClusterSize())
-	g.logFloor = logMemTables*memTable + 2*maxManifestSize(memTable) + slack
-	g.flushFloor = g.logFloor + memTablesInMemory*memTable
-	g.reserve = g.flushFloor + compactionMemTables*memTable
-	if limit := (u.TotalBytes - g.missing.Load()) / maxReserveFraction; g.reserve > limit {
-		g.logFloor = scale(g.logFloor, limit, g.reserve)
-		g.flushFloor = scale(g.flushFloor, limit, g.reserve)
+	logs := int64(logMemTables*float64(memTable)) + 2*maxManifestSize(memTable) + slack
+	compaction := max(compactionMemTables*memTable, compactionFiles*targetFileSize(memTable, 0))
+	g.deleteFloor = logs + memTablesInMemory*memTable
+	g.compactionFloor = g.deleteFloor + deleteMemTables*memTable
+	g.reserve = g.compactionFloor + compaction
+	g.largeBatch = memTable / 2
+
+	limit := (g.fs.Usage().TotalBytes - g.missing.Load()) / maxReserveFraction
+	if full := g.reserve; full > limit {
+		g.compactionFloor = scale(g.compactionFloor, limit, full)
+		g.deleteFloor = scale(g.deleteFloor, limit, full)
 		g.reserve = limit
 	}
-	g.compactionFloor = g.flushFloor
 }
 
 // scale is n*num/den without overflow for any device size.
@@ -77,7 +88,6 @@ func scale(n, num, den int64) int64 { return int64(float64(n) * float64(num) / f
 // adapterOptions hand the floors to the layer that sees the writes of flushes and compactions.
 func (g *spaceGuard) adapterOptions() vfsadapter.Options {
 	return vfsadapter.Options{
-		FlushFloor:      g.logFloor,
 		CompactionFloor: g.compactionFloor,
 		Available:       g.available,
 	}
@@ -99,14 +109,18 @@ func (g *spaceGuard) admit(n int64, deletes bool) error {
 	}
 	floor := g.reserve
 	if deletes {
-		floor = (g.reserve + g.compactionFloor) / 2
+		floor = g.deleteFloor
 	}
 	return g.admitAbove(floor, n)
 }
 
-// admitAbove looks at the free space. Each byte is counted twice: in the log and in a table.
+// admitAbove looks at the free space. Each byte is counted twice: in the log and in a table. A large batch ends the log
+// before it and its own.
 func (g *spaceGuard) admitAbove(floor, n int64) error {
 	need := 2 * (n + g.large.Load())
+	if n >= g.largeBatch {
+		need += 4 * g.largeBatch
+	}
 	avail := g.available()
 	if avail-need < floor {
 		return fmt.Errorf("%w: %d bytes are available, %d of them are the reserve, %d are needed",

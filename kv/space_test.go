@@ -141,9 +141,9 @@ func TestReserve(t *testing.T) {
 	for _, device := range []string{"malloc:16MiB", "malloc:64MiB", "malloc:512MiB", "malloc:64GiB"} {
 		db := openTest(t, device, &Options{CreateIfMissing: true})
 		g := db.space
-		require.Positive(t, g.logFloor)
-		require.Greater(t, g.flushFloor, g.logFloor)
-		require.Greater(t, g.reserve, g.flushFloor)
+		require.Positive(t, g.deleteFloor)
+		require.Greater(t, g.compactionFloor, g.deleteFloor)
+		require.Greater(t, g.reserve, g.compactionFloor)
 		require.LessOrEqual(t, g.reserve, db.fs.Usage().TotalBytes/maxReserveFraction)
 		require.NoError(t, db.Set(key(1), value(1, 1000)), device)
 		require.NoError(t, db.Close())

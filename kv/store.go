@@ -141,13 +141,3 @@ func (db *DB) openHandles() error {
 
 // Name returns the canonical name of the device.
 func (db *DB) Name() string { return db.name }
-
-// Flush writes every memtable into tables. Durability does not need it.
-func (db *DB) Flush() error {
-	s, ok := db.gate.enter()
-	if !ok {
-		return ErrClosed
-	}
-	defer db.gate.leave(s)
-	return wrap(db.engine.Flush())
-}

@@ -105,39 +105,35 @@ func TestNoSpace(t *testing.T) {
 	require.NoError(t, f.Close())
 }
 
-// TestFloors checks who may use the last bytes.
-func TestFloors(t *testing.T) {
+// TestFloor checks who may use the last bytes.
+func TestFloor(t *testing.T) {
 	avail := int64(100)
-	fs := newFS(t, "malloc:64MiB", Options{
-		FlushFloor: 50, CompactionFloor: 80, Available: func() int64 { return avail },
-	})
+	fs := newFS(t, "malloc:64MiB", Options{CompactionFloor: 50, Available: func() int64 { return avail }})
 	fs.refusals.delay = time.Microsecond
-	write := func(category vfs.DiskWriteCategory) error {
+	create := func(category vfs.DiskWriteCategory) vfs.File {
 		f, err := fs.Create("/f", category)
 		require.NoError(t, err)
-		_, err = f.Write(make([]byte, 10))
-		require.NoError(t, f.Close())
+		t.Cleanup(func() { require.NoError(t, f.Close()) })
+		return f
+	}
+	write := func(f vfs.File) error {
+		_, err := f.Write(make([]byte, 10))
 		return err
 	}
-	for _, c := range []struct {
-		avail                  int64
-		flush, compaction, log bool
-	}{
-		{100, true, true, true},
-		{90, true, true, true},
-		{89, true, false, true},
-		{60, true, false, true},
-		{59, false, false, true},
-		{0, false, false, true},
-	} {
-		avail = c.avail
-		require.Equal(t, c.log, write("pebble-wal") == nil, "%d", avail)
-		require.Equal(t, c.flush, write(categoryFlush) == nil, "%d", avail)
-		require.Equal(t, c.compaction, write(categoryCompaction) == nil, "%d", avail)
-		require.Equal(t, c.compaction, write(categoryBlobRewrite) == nil, "%d", avail)
+	for _, category := range []vfs.DiskWriteCategory{"pebble-compaction", "pebble-blob-file-rewrite"} {
+		avail = 60
+		f := create(category)
+		require.NoError(t, write(f))
+		require.True(t, vfs.IsNoSpaceError(write(f)), "the clusters it may take ahead count")
+		avail = 70
+		require.NoError(t, write(f))
+		avail = 59
+		require.True(t, vfs.IsNoSpaceError(write(create(category))))
 	}
 	avail = 0
-	require.True(t, vfs.IsNoSpaceError(write(categoryCompaction)))
+	for _, category := range []vfs.DiskWriteCategory{"pebble-wal", "pebble-memtable-flush", "pebble-manifest"} {
+		require.NoError(t, write(create(category)), category)
+	}
 }
 
 // TestReadOnlyLock checks that a read-only mount can be locked although nothing may be created.

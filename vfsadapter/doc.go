@@ -52,8 +52,9 @@
 //
 // # Space
 //
-// Pebble cannot survive an error from its log or its MANIFEST. Options.FlushFloor and Options.CompactionFloor keep the
-// last free bytes for those: a table written by a flush or a compaction is refused with ENOSPC while less is free.
+// Pebble cannot survive an error from its log or its MANIFEST, and does not get on without flushes. A compaction it
+// can do later. Options.CompactionFloor keeps the last free bytes for the former: a table that a compaction writes is
+// refused with ENOSPC while less is free.
 //
 // # Goroutines
 //

@@ -13,13 +13,12 @@ import (
 
 // Options of New. The zero value adapts the file system as it is.
 type Options struct {
-	// FlushFloor and CompactionFloor are numbers of bytes. A write to a table that a flush (a compaction) makes is
-	// refused with ENOSPC while fewer bytes are available; logs and everything else may use them.
-	FlushFloor      int64
+	// CompactionFloor is a number of bytes. A write to a table that a compaction makes is refused with ENOSPC while
+	// fewer bytes would be available after it; flushes, logs and everything else may use them.
 	CompactionFloor int64
 
 	// Available says how many bytes can still be allocated. Nil: the file system's own count. It is called for
-	// every write that a floor applies to and must be cheap.
+	// every write of a compaction and must be cheap.
 	Available func() int64
 
 	// Base is what Unwrap returns: the file system that holds the device, where a test wants vfs.Root to find it.

@@ -9,53 +9,49 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// The categories in which Pebble writes tables and blob files, as it names them when it creates a file.
+// The categories in which Pebble's compactions write tables and blob files, as it names them when it creates a file.
 const (
-	categoryFlush       vfs.DiskWriteCategory = "pebble-memtable-flush"
 	categoryCompaction  vfs.DiskWriteCategory = "pebble-compaction"
 	categoryBlobRewrite vfs.DiskWriteCategory = "pebble-blob-file-rewrite"
 )
 
-// A refused write takes a while to fail, longer each time until a table is finished: Pebble starts a failed flush or
+// growAhead is how far BlobFS takes clusters ahead of a file that is appended to (it doubles, up to this), in bytes. A
+// write near the floor must not go below it that way.
+const growAhead = 8 << 20
+
+// A refused write takes a while to fail, longer each time until a table is finished: Pebble starts a failed
 // compaction again at once, and would write up to the floor and fail again until space is freed.
 const (
 	firstRefusalDelay = 50 * time.Millisecond
 	maxRefusalDelay   = time.Second
 )
 
-// limitedFile is a table that leaves the last free bytes to the log.
+// limitedFile is a table that leaves the last free bytes to logs and flushes.
 type limitedFile struct {
 	*file
-	fs    *FS
-	floor int64 // bytes that stay available
+	fs      *FS
+	written int64 // bytes
 }
 
-// limited applies the floor of the category, if it has one.
+// limited applies the floor to files of compactions.
 func (a *FS) limited(f *file, category vfs.DiskWriteCategory) vfs.File {
-	if floor := a.floor(category); floor > 0 {
-		return &limitedFile{file: f, fs: a, floor: floor}
+	limited := category == categoryCompaction || category == categoryBlobRewrite
+	if limited && a.opts.CompactionFloor > 0 {
+		return &limitedFile{file: f, fs: a}
 	}
 	return f
 }
 
-func (a *FS) floor(category vfs.DiskWriteCategory) int64 {
-	switch category {
-	case categoryFlush:
-		return a.opts.FlushFloor
-	case categoryCompaction, categoryBlobRewrite:
-		return a.opts.CompactionFloor
-	default:
-		return 0
-	}
-}
-
 func (f *limitedFile) Write(p []byte) (int, error) {
-	if avail := f.fs.opts.Available(); avail-int64(len(p)) < f.floor {
+	avail, floor := f.fs.opts.Available(), f.fs.opts.CompactionFloor
+	if avail-int64(len(p))-min(f.written, growAhead) < floor {
 		f.fs.refusals.pause()
 		return 0, ioError("write", f.name, fmt.Errorf(
-			"%d bytes available, %d of them kept for the log: %w", avail, f.floor, syscall.ENOSPC))
+			"%d bytes available, %d of them kept for logs and flushes: %w", avail, floor, syscall.ENOSPC))
 	}
-	return f.file.Write(p)
+	n, err := f.file.Write(p)
+	f.written += int64(n)
+	return n, err
 }
 
 // SyncData ends a table.

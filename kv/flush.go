@@ -1,0 +1,45 @@
+package kv
+
+import (
+	"errors"
+	"time"
+)
+
+// flushLook is how often a waiting Flush looks whether flushes fail.
+const flushLook = 20 * time.Millisecond
+
+// Flush writes every memtable into tables. Durability does not need it. ErrNoSpace if there is no room for a table;
+// the engine goes on trying.
+func (db *DB) Flush() error {
+	s, ok := db.gate.enter()
+	if !ok {
+		return ErrClosed
+	}
+	defer db.gate.leave(s)
+	return db.flush()
+}
+
+// flush waits for a flush without waiting for space: the engine tries a failed flush again and again, and whoever
+// would free space may be waiting here.
+func (db *DB) flush() error {
+	failures := db.events.errors.Load()
+	done, err := db.engine.AsyncFlush()
+	if err != nil {
+		return wrap(err)
+	}
+	look := time.NewTicker(flushLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-look.C:
+			if db.events.errors.Load() == failures {
+				continue
+			}
+			if err := db.events.lastError(); errors.Is(err, ErrNoSpace) {
+				return err
+			}
+		}
+	}
+}
