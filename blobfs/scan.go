@@ -3,6 +3,7 @@ package blobfs
 import (
 	"fmt"
 	"sort"
+	"strings"
 
 	"github.com/blobkv/blobkv/blobstore"
 )
@@ -14,9 +15,10 @@ type scan struct {
 	nodes    map[blobstore.BlobID]*node
 	links    []scannedLink
 	orphans  []blobstore.BlobID // no name: unlinked while open
-	excess   []*scannedFile     // more clusters than the length needs
+	excess   []scannedFile      // more clusters than the length needs
 	foreign  []blobstore.BlobID // not ours
 	findings []blobstore.Finding
+	attrs    nodeAttrs // of the blob that is being read
 	files    int64
 	dirs     int64
 	bytes    int64
@@ -78,25 +80,46 @@ func (s *scan) readBlob(store *blobstore.Store, id blobstore.BlobID) {
 	if err != nil {
 		return // damaged or not supported: the store's own check says so
 	}
-	attrs := blob.Xattrs()
-	value, ok := attrs[xattrNode]
-	if !ok {
+	attrs := &s.attrs
+	attrs.read(blob)
+	if attrs.node == nil {
 		s.foreign = append(s.foreign, id)
 		return
 	}
-	n, err := readNode(id, value)
+	n, err := readNode(id, attrs.node)
 	if err != nil {
 		s.report(blobstore.SeverityError, id, fmt.Errorf("blob %v: %w", id, err))
 		return
 	}
 	s.nodes[id] = n
-	s.readLinks(n, attrs)
+	s.readLinks(n, attrs.links)
 	if n.isDir() {
 		s.dirs++
 		return
 	}
 	s.files++
-	s.readLength(store, n, blob, attrs)
+	s.readLength(store, n, blob, attrs.length)
+}
+
+// nodeAttrs are the attributes of one blob that are ours.
+type nodeAttrs struct {
+	node, length []byte // nil if there is none
+	links        []string
+}
+
+// read takes the attributes of a blob.
+func (a *nodeAttrs) read(blob *blobstore.Blob) {
+	a.node, a.length, a.links = nil, nil, a.links[:0]
+	blob.EachXattr(func(name string, value []byte) {
+		switch {
+		case name == xattrNode:
+			a.node = value
+		case name == xattrLength:
+			a.length = value
+		case strings.HasPrefix(name, xattrLinkPrefix):
+			a.links = append(a.links, name)
+		}
+	})
 }
 
 // readNode decodes what a blob is.
@@ -114,29 +137,24 @@ func readNode(id blobstore.BlobID, value []byte) (*node, error) {
 }
 
 // readLinks collects a blob's names.
-func (s *scan) readLinks(n *node, attrs map[string][]byte) {
-	found := false
-	for key := range attrs {
-		parent, name, isLink, err := parseLinkKey(key)
-		switch {
-		case !isLink:
-			continue
-		case err != nil:
+func (s *scan) readLinks(n *node, links []string) {
+	for _, key := range links {
+		parent, name, _, err := parseLinkKey(key)
+		if err != nil {
 			s.report(blobstore.SeverityError, n.id, fmt.Errorf("blob %v: %w", n.id, err))
-		default:
-			s.links = append(s.links, scannedLink{parent, name, n})
+			continue
 		}
-		found = true
+		s.links = append(s.links, scannedLink{parent, name, n})
 	}
-	if !found && n.id != RootID {
+	if len(links) == 0 && n.id != RootID {
 		s.orphans = append(s.orphans, n.id)
 	}
 }
 
 // readLength decodes a file's length and compares it with its clusters.
-func (s *scan) readLength(store *blobstore.Store, n *node, blob *blobstore.Blob, attrs map[string][]byte) {
+func (s *scan) readLength(store *blobstore.Store, n *node, blob *blobstore.Blob, value []byte) {
 	var v lengthValue
-	if value, ok := attrs[xattrLength]; ok {
+	if value != nil {
 		if err := v.unmarshal(value); err != nil {
 			s.damaged(n, err)
 			return
@@ -150,7 +168,7 @@ func (s *scan) readLength(store *blobstore.Store, n *node, blob *blobstore.Blob,
 	n.size.Store(v.length)
 	s.bytes += v.length
 	if need := roundUp(v.length, int64(store.ClusterSize())) / int64(store.ClusterSize()); need < blob.Clusters() {
-		s.excess = append(s.excess, &scannedFile{n, need})
+		s.excess = append(s.excess, scannedFile{n, need})
 	}
 }
 
