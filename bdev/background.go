@@ -2,68 +2,69 @@ package bdev
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/blobkv/blobkv/reactor"
 )
 
-// armDelay is how long requests without a waiter are left to one that may come: most are waited for soon after, and
-// their waiter polls at no extra cost.
-const armDelay = 100 * time.Microsecond
+// backgroundPeriod is how often the reactor polls a channel on which only requests without a waiter are outstanding.
+// Most of those are waited for soon after they were submitted, and their waiter polls at no extra cost.
+const backgroundPeriod = 200 * time.Microsecond
 
-// backgroundSlice is one Queue.Wait of the background poller, short because a waiter may want the lead.
-const backgroundSlice = time.Millisecond
-
-// background is the poller for requests that nobody waits for. It is a goroutine that exists only while there are
-// any: a timer starts it, and it ends with the last of them or when a waiter wants the lead.
+// background is the reactor that polls for requests nobody waits for. Its pollers are armed only while there are any:
+// an idle device costs no CPU, and one that never had such a request has no reactor.
 type background struct {
-	armed   atomic.Bool
-	running sync.WaitGroup
-	mu      sync.Mutex // guards timer
-	timer   *time.Timer
+	start sync.Once
+	loop  *reactor.Reactor
 }
 
-// arm makes sure that the background poller looks at the channel within the delay. The caller has counted its
-// requests in async.
-func (c *shared) arm(delay time.Duration) {
-	b := &c.background
-	if c.lead.Load() && delay > 0 || c.async.Load() == 0 || !b.armed.CompareAndSwap(false, true) {
-		return
-	}
-	b.running.Add(1)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.timer == nil {
-		b.timer = time.AfterFunc(delay, c.leadBackground)
-		return
-	}
-	b.timer.Reset(delay)
+// startBackground gives every shared channel a poller and starts the reactor.
+func (d *Device) startBackground() {
+	d.background.start.Do(func() {
+		loop, err := reactor.Start(reactor.Options{Name: d.name, Mode: reactor.Sleep})
+		if err != nil {
+			return // only pinning can fail; without a reactor such requests wait for the next goroutine that polls
+		}
+		d.background.loop = loop
+		for _, c := range d.shared {
+			c.poller = loop.RegisterWith(reactor.PollerOptions{
+				Name: d.name, Poll: c.pollBackground, Period: backgroundPeriod, Disarmed: true,
+			})
+		}
+	})
 }
 
-// leadBackground polls while there are requests without a waiter. If it finds another leader, that one arms it again
-// when it is through.
-func (c *shared) leadBackground() {
-	defer c.background.running.Done()
-	c.background.armed.Store(false)
-	if c.async.Load() == 0 || !c.tryLead() {
+// stop ends the reactor. Nothing is in flight and nothing can be submitted.
+func (b *background) stop() {
+	b.start.Do(func() {})
+	if b.loop != nil {
+		b.loop.Stop()
+	}
+}
+
+// arm makes sure that somebody polls for requests without a waiter. The caller has counted its requests in async, or has
+// just given the lead up.
+func (c *shared) arm() {
+	if c.async.Load() == 0 {
 		return
+	}
+	c.dev.startBackground()
+	if c.poller != nil {
+		c.poller.Arm()
+	}
+}
+
+// pollBackground is one look of the reactor. It disarms itself first and looks for work afterwards, so that a request
+// counted in between is not left alone.
+func (c *shared) pollBackground() (busy bool) {
+	if c.async.Load() == 0 {
+		c.poller.Disarm()
+		c.arm()
+		return false
+	}
+	if !c.tryLead() {
+		return false // the leader polls for all
 	}
 	defer c.release()
-	for c.async.Load() > 0 {
-		if c.poll() == 0 && c.async.Load() > 0 {
-			c.q.Wait(backgroundSlice)
-		}
-		if c.wanted.Load() {
-			return
-		}
-	}
-}
-
-// stop waits for the goroutine to end. Nothing is in flight, so it is not started again.
-func (b *background) stop() {
-	b.mu.Lock()
-	if b.timer != nil && b.timer.Stop() {
-		b.running.Done()
-	}
-	b.mu.Unlock()
-	b.running.Wait()
+	return c.poll() > 0
 }

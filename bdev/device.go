@@ -29,6 +29,8 @@ type Device struct {
 	workers workers
 	resets  atomic.Int64 // resets under way
 
+	background background
+
 	mu struct {
 		sync.Mutex
 		channels map[*Channel]struct{}
@@ -167,7 +169,7 @@ func (d *Device) Submit(r *Request) {
 		r.async = true
 		ch.async.Add(1)
 		ch.send(r)
-		ch.arm(armDelay)
+		ch.arm()
 		return
 	}
 	d.workers.submit(d, r)
@@ -278,6 +280,7 @@ func (d *Device) Close() error {
 	d.mu.Unlock()
 	d.gate.close()
 	d.drain(func() int64 { return 0 })
+	d.background.stop()
 	err := d.closeShared()
 	if e := d.b.Close(); e != nil {
 		err = e
@@ -297,7 +300,7 @@ func (d *Device) closeShared() (err error) {
 	return err
 }
 
-// drain sleeps until no more requests are in flight than allowed. Those have waiters or a background poller that
+// drain sleeps until no more requests are in flight than allowed. Those have waiters or the background reactor, which
 // finish them.
 func (d *Device) drain(allowed func() int64) {
 	for wait := 10 * time.Microsecond; ; wait = min(2*wait, time.Millisecond) {

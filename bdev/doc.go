@@ -22,5 +22,5 @@
 // goroutine that waits for its own request polls for everybody and hands the lead on when its request is done; the
 // others sleep until their request is done or the lead is theirs. A completion sets the request's state and readies
 // its waiter, nothing more, so no callback can meet a lock that the leader holds. Requests submitted without a waiter
-// have a background poller, which exists only while they are outstanding: an idle device costs nothing.
+// are polled for by a reactor, which is armed only while they are outstanding: an idle device costs nothing.
 package bdev

@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"github.com/blobkv/blobkv/internal/invariants"
+	"github.com/blobkv/blobkv/reactor"
 )
 
 // shared is a queue that any number of goroutines use. Submission needs no lock. One goroutine at a time, the
-// leader, polls for all; it is one of those that wait for a request of their own, or the background poller. The
+// leader, polls for all; it is one of those that wait for a request of their own, or the background reactor. The
 // others sleep.
 //
 // No wake-up is lost: a goroutine that is about to sleep registers first (parked, or the count of submitters waiting
@@ -23,7 +24,6 @@ type shared struct {
 	inflight atomic.Int64 // requests from begin to completed, also those no queue sees
 	async    atomic.Int64 // of them, queued ones submitted without a waiter
 	lead     atomic.Bool  // somebody polls
-	wanted   atomic.Bool  // a waiter wants the lead from the background poller
 	sleepers atomic.Int64 // parked requests and submitters in mu
 	latency  atomic.Int64 // recent mean, in nanoseconds
 
@@ -35,7 +35,7 @@ type shared struct {
 	}
 	room sync.Cond // mu; signalled for each token
 
-	background background
+	poller *reactor.Poller // of requests without a waiter; set once, by Device.startBackground
 }
 
 func newShared(d *Device, q Queue) *shared {
@@ -146,7 +146,6 @@ func (c *shared) grant(n int) {
 // release gives the lead to the goroutine that parked last: its request has the longest way to go, so the lead
 // changes hands seldom.
 func (c *shared) release() {
-	c.wanted.Store(false)
 	c.lead.Store(false)
 	if c.sleepers.Load() > 0 {
 		c.mu.Lock()
@@ -159,9 +158,7 @@ func (c *shared) release() {
 			return
 		}
 	}
-	if c.async.Load() > 0 {
-		c.arm(armDelay)
-	}
+	c.arm()
 }
 
 // rouseNewest is called with mu held.
@@ -184,7 +181,6 @@ func (c *shared) park(r *Request) {
 		c.delist(r)
 		return
 	}
-	c.wanted.Store(true)
 	<-r.waiter
 	c.delist(r)
 }
@@ -242,7 +238,6 @@ func (c *shared) close() error {
 	for !c.tryLead() {
 		time.Sleep(10 * time.Microsecond)
 	}
-	c.background.stop()
 	return c.q.Close()
 }
 

@@ -98,7 +98,7 @@ func (c *shared) bounceBuffer(n int) []byte {
 		return b
 	}
 	c.async.Add(1)
-	c.arm(0)
+	c.arm()
 	b := dmabuf.Default.Get(n)
 	c.async.Add(-1)
 	return b
