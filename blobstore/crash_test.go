@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -502,12 +503,41 @@ type crashChain struct {
 	rng   *rand.Rand
 	model *crashModel
 	disk  *crashbdev.Disk
+	late  time.Duration // how long data writes may be under way, 0: not at all
+	data  int64         // byte offset of the first cluster for data
 }
 
 func (c *crashChain) open(disk *crashbdev.Disk) *bdev.Device {
-	dev, err := disk.Open("crash:test")
+	var backend bdev.Backend = disk
+	if c.late > 0 {
+		direct, err := disk.Open("crash:direct")
+		require.NoError(c.t, err)
+		backend = bdev.NewRelay(disk, &lateWrites{disk: direct, from: c.data, delay: c.late})
+	}
+	dev, err := bdev.New("crash:test", backend, bdev.Options{})
 	require.NoError(c.t, err)
 	return dev
+}
+
+// lateWrites keeps data writes from the disk for a while, so that other operations overtake them.
+type lateWrites struct {
+	disk  *bdev.Device
+	from  int64 // byte offset where data begins
+	delay time.Duration
+}
+
+func (l *lateWrites) Begin(r *bdev.Request) bdev.Verdict {
+	if r.Op != bdev.OpWrite || r.Offset < l.from {
+		return bdev.Verdict{}
+	}
+	return bdev.Verdict{Answered: true, Delay: rand.N(l.delay), Tag: l}
+}
+
+func (l *lateWrites) End(r *bdev.Request, v bdev.Verdict, err error) error {
+	if v.Tag == nil {
+		return err
+	}
+	return l.disk.Write(r.Buf, r.Offset)
 }
 
 // workload runs workers until the power dies, then closes nothing.
@@ -538,10 +568,10 @@ func (c *crashChain) cut() {
 // recover opens the store, losing power in the middle of it a few times, and verifies what is there.
 func (c *crashChain) recover() (*Store, *bdev.Device) {
 	for range c.rng.IntN(3) {
-		c.disk.CutAfter(1 + c.rng.Int64N(30))
+		c.disk.CutAfter(1 + c.rng.Int64N(1+c.rng.Int64N(30)))
 		dev := c.open(c.disk)
 		if *crashTrace {
-			debugJournal(dev)
+			_ = DumpJournal(os.Stdout, dev)
 		}
 		if s, err := Open(dev, OpenOptions{}); err == nil {
 			abandon(s)
@@ -553,7 +583,7 @@ func (c *crashChain) recover() (*Store, *bdev.Device) {
 	}
 	dev := c.open(c.disk)
 	if *crashTrace {
-		debugJournal(dev)
+		_ = DumpJournal(os.Stdout, dev)
 	}
 	if c.rng.IntN(4) == 0 {
 		before := c.disk.Counters().Ops()
@@ -581,9 +611,18 @@ func (c *crashChain) run(cuts int) {
 	require.NoError(c.t, Format(dev, FormatOptions{ClusterSize: 65536, MDPages: 64, JournalSize: 256 << 10}))
 	s, err := Open(dev, OpenOptions{})
 	require.NoError(c.t, err)
+	c.data = s.super.clusterOffset(clusterIndex(s.super.mdClusters())) + int64(s.j.geo.blocks)*journalBlock
+	require.NoError(c.t, s.Close())
+	require.NoError(c.t, dev.Close())
+	if c.rng.IntN(2) == 0 {
+		c.late = time.Duration(1 + c.rng.Int64N(400e3))
+	}
+	dev = c.open(c.disk)
+	s, err = Open(dev, OpenOptions{})
+	require.NoError(c.t, err)
 	for range cuts {
 		c.disk.CutAfter(1 + c.rng.Int64N(400))
-		c.workload(s, 1+c.rng.IntN(3))
+		c.workload(s, 1+c.rng.IntN(4))
 		if c.rng.IntN(4) == 0 {
 			_ = s.Close() // that may be what the power dies in
 		} else {
