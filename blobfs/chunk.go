@@ -85,7 +85,7 @@ func (d *fileData) insert(c *chunk) {
 	defer d.mu.Unlock()
 	d.chunks = slices.Insert(d.chunks, d.search(c.off), c)
 	if d.buffered.Add(1) == 1 {
-		d.fs.holders.add(d)
+		d.fs.writeHolders.add(d)
 	}
 }
 
@@ -96,7 +96,7 @@ func (d *fileData) drop(c *chunk) {
 	d.chunks = slices.Delete(d.chunks, i, i+1)
 	d.mu.Unlock()
 	if d.buffered.Add(-1) == 0 {
-		d.fs.holders.remove(d)
+		d.fs.writeHolders.remove(d)
 	}
 	if d.current == c {
 		d.current = nil

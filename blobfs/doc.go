@@ -51,5 +51,5 @@
 //	fileData.wmu      writers of a file; reclaim only tries the wmu of other files
 //	readAhead.mu      of one handle
 //	fileData.mu       chunks, shared with readers
-//	holders.mu, zeroBuffer.mu
+//	holders.mu, zeroBuffer.mu   leaves
 package blobfs

@@ -121,6 +121,9 @@ func (f *File) Sync() error {
 	if f.d == nil {
 		return f.error("sync", f.fs.Sync())
 	}
+	if f.fs.readOnly != "" {
+		return f.error("sync", f.fs.usable()) // nothing here was written
+	}
 	return f.error("sync", f.d.sync())
 }
 

@@ -362,6 +362,33 @@ func TestPrefetch(t *testing.T) {
 	require.Zero(t, e.Stats().ReadBuffer)
 }
 
+// TestReadAheadMemoryMovesOn: buffers that were read ahead and never asked for do not keep others from reading ahead.
+func TestReadAheadMemoryMovesOn(t *testing.T) {
+	e := newEnv(t, 32<<20, Options{ReadAheadBytes: 1 << 20})
+	e.create("/f", pattern(2<<20, 1))
+	var idle []*File
+	for range 6 {
+		f, err := e.Open("/f")
+		require.NoError(t, err)
+		require.NoError(t, f.Prefetch(0, 1<<20))
+		idle = append(idle, f)
+	}
+	f, err := e.Open("/f")
+	require.NoError(t, err)
+	f.SetSequential()
+	reads := e.Stats().DeviceReads
+	got, err := io.ReadAll(f)
+	require.NoError(t, err)
+	require.Empty(t, diff(pattern(2<<20, 1), got))
+	require.LessOrEqual(t, e.Stats().DeviceReads-reads, int64(1))
+	require.LessOrEqual(t, e.Stats().ReadBuffer, int64(1<<20))
+	for _, f := range append(idle, f) {
+		require.NoError(t, f.Close())
+	}
+	require.Zero(t, e.Stats().ReadBuffer)
+	require.Empty(t, e.readHolders.list)
+}
+
 // TestReadAheadSeesWrites: read-ahead never returns bytes that have changed since.
 func TestReadAheadSeesWrites(t *testing.T) {
 	e := newEnv(t, 32<<20, Options{})

@@ -40,11 +40,12 @@ type FS struct {
 	readOnly string // why nothing can be written; "" when it can
 	closed   atomic.Bool
 
-	writeMem *dmabuf.Pool // write-behind buffers
-	readMem  *dmabuf.Pool // read-ahead buffers
-	zeros    zeroBuffer   // what log-ahead writes
-	holders  holders      // open files that hold write-behind memory
-	stats    counters
+	writeMem     *dmabuf.Pool        // write-behind buffers
+	writeHolders holders[*fileData]  // who has some
+	readMem      *dmabuf.Pool        // read-ahead buffers
+	readHolders  holders[*readAhead] // who has some
+	zeros        zeroBuffer          // what log-ahead writes
+	stats        counters
 
 	// ns guards the tree: every node's place, links and opens. A change is committed to the store under it, so that
 	// the order of transactions is the order of changes in memory.

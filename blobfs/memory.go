@@ -5,31 +5,31 @@ import (
 	"sync"
 )
 
-// holders is the set of open files that hold write-behind memory, so that one that needs some can have another's.
-type holders struct {
+// holders is the set of those that hold buffers of a bounded pool, so that one that needs some can have another's.
+type holders[T comparable] struct {
 	mu   sync.Mutex
-	list []*fileData // longest-held first
+	list []T // longest-held first
 }
 
-func (h *holders) add(d *fileData) {
+func (h *holders[T]) add(x T) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.list = append(h.list, d)
+	h.list = append(h.list, x)
 }
 
-func (h *holders) remove(d *fileData) {
+func (h *holders[T]) remove(x T) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if i := slices.Index(h.list, d); i >= 0 {
+	if i := slices.Index(h.list, x); i >= 0 {
 		h.list = slices.Delete(h.list, i, i+1)
 	}
 }
 
-// others returns a copy of the list without d.
-func (h *holders) others(d *fileData) []*fileData {
+// others returns a copy of the list without x.
+func (h *holders[T]) others(x T) []T {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(h.list), func(o *fileData) bool { return o == d })
+	return slices.DeleteFunc(slices.Clone(h.list), func(o T) bool { return o == x })
 }
 
 // getBuffer returns device memory for a chunk of n bytes, a multiple of the block. When the bound is reached the file
@@ -80,7 +80,7 @@ func (d *fileData) freeOwn() (bool, error) {
 // reclaim takes a chunk from some other file and reports whether it found one. It only tries locks: two files that
 // reclaim from each other must not wait for each other.
 func (fs *FS) reclaim(d *fileData) bool {
-	for _, other := range fs.holders.others(d) {
+	for _, other := range fs.writeHolders.others(d) {
 		if other.giveUp() {
 			return true
 		}

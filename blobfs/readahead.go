@@ -26,6 +26,7 @@ type readAhead struct {
 	next       int64 // where the last read ended
 	end        int64 // where the newest buffer of the present run ends
 	size       int64 // of the next buffer, in bytes
+	window     int64 // how far ahead to be, in bytes: little behind a jump
 	slots      []*raSlot
 	closed     bool
 }
@@ -42,7 +43,7 @@ type raSlot struct {
 
 func (s *raSlot) end() int64 { return s.off + int64(len(s.buf)) }
 
-func newReadAhead(d *fileData) *readAhead { return &readAhead{d: d, size: raFirst} }
+func newReadAhead(d *fileData) *readAhead { return &readAhead{d: d, size: raFirst, window: raFirst} }
 
 // readAt reads like fileData.readAt, from the buffers where they have the bytes.
 func (r *readAhead) readAt(p []byte, off int64) (int, error) {
@@ -113,6 +114,9 @@ func (r *readAhead) remove(s *raSlot) {
 		if o == s {
 			r.slots = append(r.slots[:i], r.slots[i+1:]...)
 			s.gone = true
+			if len(r.slots) == 0 {
+				r.d.fs.readHolders.remove(r)
+			}
 			return
 		}
 	}
@@ -134,10 +138,12 @@ func (r *readAhead) advance(off, n int64) {
 	}
 	if off != r.next && (off < r.next-raBuffer || off > r.end) {
 		r.restart(off)
+	} else {
+		r.window = min(2*r.window, raWindow)
 	}
 	r.next = off + n
 	r.end = max(r.end, roundDown(off, r.d.fs.block))
-	for r.end < r.next+raWindow && r.start(r.end, r.size) {
+	for r.end < r.next+r.window && r.start(r.end, r.size) {
 		r.size = min(2*r.size, raBuffer)
 	}
 }
@@ -146,7 +152,7 @@ func (r *readAhead) advance(off, n int64) {
 func (r *readAhead) restart(off int64) {
 	r.dropIdle()
 	r.end = roundDown(off, r.d.fs.block)
-	r.size = raFirst
+	r.size, r.window = raFirst, raFirst
 }
 
 // dropIdle throws away the buffers that nobody refers to. The caller holds mu.
@@ -174,16 +180,53 @@ func (r *readAhead) start(off, n int64) bool {
 	if n <= 0 {
 		return false
 	}
-	buf, ok := d.fs.readMem.TryGet(int(n))
+	buf, ok := r.getBuffer(int(n))
 	if !ok {
 		return false
 	}
 	s := &raSlot{buf: buf, off: off, version: version}
-	r.slots = append(r.slots, s)
+	if r.slots = append(r.slots, s); len(r.slots) == 1 {
+		d.fs.readHolders.add(r)
+	}
 	r.end = s.end()
 	d.fs.stats.readAhead.Add(n)
 	d.blob.StartRead(&s.io, buf, off)
 	return true
+}
+
+// getBuffer returns read-ahead memory. When there is none left, another handle's buffer that nobody came for is taken.
+// The caller holds mu.
+func (r *readAhead) getBuffer(n int) ([]byte, bool) {
+	fs := r.d.fs
+	buf, ok := fs.readMem.TryGet(n)
+	if ok {
+		return buf, true
+	}
+	for _, other := range fs.readHolders.others(r) {
+		for other.giveUp() {
+			if buf, ok = fs.readMem.TryGet(n); ok {
+				return buf, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// giveUp frees the oldest buffer that is filled and idle and reports whether there was one. It only tries the lock: two
+// handles may want each other's.
+func (r *readAhead) giveUp() bool {
+	if !r.mu.TryLock() {
+		return false
+	}
+	defer r.mu.Unlock()
+	for _, s := range r.slots {
+		if s.refs == 0 && s.io.Done() {
+			r.remove(s)
+			r.free(s)
+			return true
+		}
+	}
+	return false
 }
 
 // room makes sure that there is a free slot: a buffer that has been passed by is given up. The caller holds mu.
