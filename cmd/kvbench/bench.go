@@ -185,7 +185,7 @@ func (se *session) startEngines(stderr io.Writer) error {
 			}
 		}
 		c.inspect()
-		groupErr, err := c.start(int64(se.Memory), stderr)
+		groupErr, err := c.start(c.label(se.contenders), int64(se.Memory), stderr)
 		if err != nil {
 			return err
 		}

@@ -147,5 +147,6 @@ const columnHelp = `Columns:
   MB/s counts the bytes of keys and values. Latencies are of single operations, all threads together.
   cpu/op is CPU time of the engine's process and sys/op of the whole machine, in microseconds. Both include the work a
   row leaves behind: after the last operation the flush, the compactions and the kernel's write-back are waited for.
+  lsm MB is what the LSM engine wrote in that time: log, flushes and compactions.
   disk MB is what the disk under the store wrote in that time, for whomever.
 `

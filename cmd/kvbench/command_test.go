@@ -6,12 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobkv/blobkv/internal/size"
 	"github.com/blobkv/blobkv/kv"
 )
 
@@ -145,9 +147,9 @@ func TestMemorySplits(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, splits, 3)
 	fixed := int64(processMemory + memTablesAtOnce*kv.DefaultMemTableSize)
-	require.Equal(t, int64(s.Memory), splits[0].CacheSize+stackMemory+fixed, "ours takes all that is left")
+	require.InDelta(t, int64(s.Memory), cacheFootprint(splits[0].CacheSize)+stackMemory+fixed, 16, "ours takes all that is left")
 	for _, h := range splits[1:] {
-		require.Equal(t, int64(s.Memory), h.CacheSize+h.PageCache+fixed, "the host has as much")
+		require.Equal(t, int64(s.Memory), cacheFootprint(h.CacheSize)+h.PageCache+fixed, "the host has as much")
 		require.GreaterOrEqual(t, h.PageCache, int64(minPageCache))
 	}
 	require.Less(t, splits[1].CacheSize, splits[2].CacheSize)
@@ -156,6 +158,19 @@ func TestMemorySplits(t *testing.T) {
 	splits, err = splitsFor(&s)
 	require.NoError(t, err)
 	require.Len(t, splits, 1)
+
+	s.Memory = 1 << 20
+	_, err = splitsFor(&s)
+	require.ErrorIs(t, err, errUsage)
+	var least size.Value
+	for _, word := range strings.Fields(err.Error()) { // the error names a size that is enough
+		if least.Set(word) == nil && least > 1<<20 {
+			break
+		}
+	}
+	s.Memory = least
+	_, err = splitsFor(&s)
+	require.NoError(t, err, least.String())
 }
 
 // A folder that kvbench did not make is not wiped, nor is a file that is no store.

@@ -72,14 +72,14 @@ func (c *contender) inspect() {
 	}
 }
 
-// start starts the process, inside a memory cgroup if there is a limit. An error of the cgroup is no error of the
+// start starts the process, named in errors as given, inside a memory cgroup if there is a limit. An error of the cgroup is no error of the
 // benchmark: it is returned apart.
-func (c *contender) start(memory int64, stderr io.Writer) (groupErr, err error) {
-	if c.proc, err = startProcess(c.Engine, stderr); err != nil || memory == 0 {
+func (c *contender) start(name string, memory int64, stderr io.Writer) (groupErr, err error) {
+	if c.proc, err = startProcess(name, stderr); err != nil || memory == 0 {
 		return nil, err
 	}
-	name := fmt.Sprintf("kvbench-%d-%d", os.Getpid(), c.proc.pid())
-	if c.group, groupErr = procstat.NewMemoryGroup(name, memory); groupErr != nil {
+	cgroup := fmt.Sprintf("kvbench-%d-%d", os.Getpid(), c.proc.pid())
+	if c.group, groupErr = procstat.NewMemoryGroup(cgroup, memory); groupErr != nil {
 		return groupErr, nil
 	}
 	if groupErr = c.group.Add(c.proc.pid()); groupErr != nil {

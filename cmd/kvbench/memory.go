@@ -11,9 +11,15 @@ const (
 	stackMemory     = 64 << 20 // our stack's write-behind, read-ahead and bounce buffers
 	memTablesAtOnce = 4        // of --write_buffer_size each: kv's options stop writers at this many
 	minPageCache    = 16 << 20 // left to the kernel when the host engine's block cache is large
-	smallCacheShare = 8        // the host's small block cache is this part of what is left
-	largeCacheShare = 7        // and its large one this many of the eight parts
+	smallShare      = 8        // the host's small block cache is this part of what is left, and its small page cache too
 )
+
+// A block cache of n bytes takes up more: the allocator's own, and holes between blocks of many sizes. A quarter is what
+// was seen on a cache that had been full for a while.
+func cacheFootprint(cache int64) int64 { return cache + cache/4 }
+
+// cacheWithin is the largest block cache that fits into n bytes.
+func cacheWithin(n int64) int64 { return n / 5 * 4 }
 
 // split is how one engine divides its memory.
 type split struct {
@@ -36,9 +42,9 @@ func splitsFor(s *settings) ([]split, error) {
 		return splits, nil
 	}
 	fixed := processMemory + memTablesAtOnce*int64(s.WriteBufferSize)
-	ours := total - fixed - stackMemory
+	ours := cacheWithin(total - fixed - stackMemory)
 	if ours < minCacheSize {
-		least := size.Value(fixed + stackMemory + minCacheSize)
+		least := size.Value(fixed + stackMemory + cacheFootprint(minCacheSize) + 4)
 		return nil, usagef("--memory %v is too little: memtables, buffers and a block cache need %v (a smaller --write_buffer_size helps)", &s.Memory, &least)
 	}
 	splits := []split{{Engine: engineBlobKV, CacheSize: ours}}
@@ -46,11 +52,11 @@ func splitsFor(s *settings) ([]split, error) {
 		return splits, nil
 	}
 	left := total - fixed
-	small := max(left/smallCacheShare, minCacheSize)
-	large := min(left/smallCacheShare*largeCacheShare, left-minPageCache)
+	small := max(cacheWithin(left/smallShare), minCacheSize)
+	large := cacheWithin(left - max(left/smallShare, minPageCache))
 	return append(splits,
-		split{engineHostFS, "small", small, left - small},
-		split{engineHostFS, "large", large, left - large}), nil
+		split{engineHostFS, "small", small, left - cacheFootprint(small)},
+		split{engineHostFS, "large", large, left - cacheFootprint(large)}), nil
 }
 
 // goMemoryLimit is what the Go runtime of an engine may use before it collects harder. The block cache and the memtables
@@ -66,5 +72,5 @@ func goMemoryLimit(s *settings, sp split) int64 {
 	if cgoEnabled {
 		return int64(limit)
 	}
-	return int64(limit) + sp.CacheSize + memTablesAtOnce*int64(s.WriteBufferSize)
+	return int64(limit) + cacheFootprint(sp.CacheSize) + memTablesAtOnce*int64(s.WriteBufferSize)
 }

@@ -66,14 +66,14 @@ func (t *tableReporter) footer(lines []string) {
 }
 
 const (
-	columnTitles = "%-17s %-16s %10s %8s %8s %8s %9s %9s %8s %8s %8s  %s\n"
-	columnCells  = "%-17s %-16s %10s %8.1f %8s %8s %9s %9s %8s %8s %8s  %s\n"
+	columnTitles = "%-17s %-16s %10s %8s %8s %8s %9s %9s %8s %8s %7s %8s  %s\n"
+	columnCells  = "%-17s %-16s %10s %8.1f %8s %8s %9s %9s %8s %8s %7s %8s  %s\n"
 )
 
 func (t *tableReporter) row(r row) {
 	if !t.headed {
 		t.headed = true
-		line := fmt.Sprintf(columnTitles, "benchmark", "engine", "ops/s", "MB/s", "p50 us", "p99 us", "p99.9 us", "max us", "cpu/op", "sys/op", "disk MB", "")
+		line := fmt.Sprintf(columnTitles, "benchmark", "engine", "ops/s", "MB/s", "p50 us", "p99 us", "p99.9 us", "max us", "cpu/op", "sys/op", "lsm MB", "disk MB", "")
 		fmt.Fprintln(t.w, strings.TrimRight(line, " \n"))
 	}
 	name := r.Benchmark
@@ -87,7 +87,7 @@ func (t *tableReporter) row(r row) {
 	} else {
 		f := r.figures
 		line = fmt.Sprintf(columnCells, name, r.label, thousands(f.OpsPerSec), f.MBPerSec, micros(f.P50), micros(f.P99), micros(f.P999),
-			micros(f.Max), micros(f.CPUPerOp), optional(f.SysCPU, micros), optional(f.DiskWriteMB, wholeMB), tableNote(&r))
+			micros(f.Max), micros(f.CPUPerOp), optional(f.SysCPU, micros), wholeMB(f.EngineMB), optional(f.DiskWriteMB, wholeMB), tableNote(&r))
 	}
 	fmt.Fprintln(t.w, strings.TrimRight(line, " \n"))
 }

@@ -85,12 +85,13 @@ func (s *hostStore) metrics() storeMetrics { return engineMetrics(s.db.Metrics()
 
 func (s *hostStore) close() error { return s.db.Close() }
 
-// engineMetrics picks what a report needs from Pebble's own metrics.
+// engineMetrics picks what a report needs from Pebble's own metrics. The bytes of the log are the log writer's own:
+// WAL.BytesWritten also counts what compactions within L0 read.
 func engineMetrics(m *pebble.Metrics) storeMetrics {
 	s := storeMetrics{
 		busy:      m.Compact.NumInProgress > 0 || m.Flush.NumInProgress > 0,
 		flushes:   m.Flush.Count + m.Flush.NumInProgress,
-		written:   int64(m.WAL.BytesWritten),
+		written:   m.LogWriter.WriteThroughput.Bytes,
 		dataBytes: int64(m.DiskSpaceUsage()),
 		cacheHits: m.BlockCache.Hits,
 		cacheMiss: m.BlockCache.Misses,
