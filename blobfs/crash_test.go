@@ -465,7 +465,11 @@ func newCrashRun(t *testing.T, rng *rand.Rand, workers int) *crashRun {
 	}
 	r.disk = crashbdev.New(o)
 	dev := r.device()
-	require.NoError(t, Format(dev, smallStore))
+	format := smallStore
+	if rng.IntN(2) == 0 {
+		format.JournalSize = 256 << 10 // checkpoints while the workers run
+	}
+	require.NoError(t, Format(dev, format))
 	e := r.mount(dev)
 	for i := range workers {
 		w := newCrashWorker(e.FS, rngOf(rng.Uint64(), uint64(i)), fmt.Sprintf("/w%d", i))
@@ -568,7 +572,8 @@ func powerCuts(t *testing.T, cuts, workers int) {
 	for n := 0; n < cuts && !t.Failed(); {
 		r := newCrashRun(t, rngOf(seed, uint64(n)), workers)
 		for range 5 {
-			r.life(60, 1+r.rng.Int64N(120))
+			ops := 120 + 300*r.rng.Int64N(2)
+			r.life(int(ops), 1+r.rng.Int64N(ops))
 			r.dieMounting()
 			r.verify()
 			if n++; t.Failed() {
