@@ -57,10 +57,9 @@ type modelRun struct {
 }
 
 type modelHandle struct {
-	f       *File
-	file    *modelFile
-	write   bool
-	written int // of a reused file: bytes behind it in its block are unspecified
+	f     *File
+	file  *modelFile
+	write bool
 }
 
 var modelNames = []string{"/a", "/b", "/c", "/d", "/d/x", "/d/y", "/e", "/e/z", "/d/e", "/d/e/w"}

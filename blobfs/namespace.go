@@ -56,11 +56,10 @@ type place struct {
 	base string
 }
 
-func (p place) node() *node       { return p.dir.entries[p.base] }
-func (p place) key() string       { return linkKey(p.dir.id, p.base) }
-func (p place) put(n *node)       { p.dir.entries[p.base] = n }
-func (p place) clear()            { delete(p.dir.entries, p.base) }
-func (p place) same(q place) bool { return p.dir == q.dir && p.base == q.base }
+func (p place) node() *node { return p.dir.entries[p.base] }
+func (p place) key() string { return linkKey(p.dir.id, p.base) }
+func (p place) put(n *node) { p.dir.entries[p.base] = n }
+func (p place) clear()      { delete(p.dir.entries, p.base) }
 
 // existing is the node at the place, or ErrNotExist.
 func (p place) existing() (*node, error) {
