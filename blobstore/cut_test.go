@@ -340,3 +340,30 @@ func TestCutWhileFormatting(t *testing.T) {
 		return nil
 	})
 }
+
+// Frames may land in any order as long as no flush has covered them: a later one without its predecessor is no damage,
+// not even behind the very first.
+func TestCutBetweenUnflushedFrames(t *testing.T) {
+	eachCut(t, smallStore(t), func(dev *bdev.Device) {
+		s, err := Open(dev, OpenOptions{})
+		if err != nil {
+			return
+		}
+		defer abandon(s)
+		for range 3 {
+			tx := s.Begin()
+			tx.SetXattr(tx.Create(), "x", nil)
+			lsn, err := tx.Commit()
+			if err != nil || s.writeUpTo(lsn) != nil {
+				return
+			}
+		}
+	}, func(dev *bdev.Device) error {
+		return reopened(dev, func(s *Store) error {
+			if n := len(s.IDs()) - 1; n != int(s.LastLSN()) {
+				return fmt.Errorf("%d blobs after transaction %d", n, s.LastLSN())
+			}
+			return nil
+		})
+	})
+}

@@ -63,12 +63,15 @@ func newFormatter(dev *bdev.Device, o FormatOptions) (*formatter, error) {
 	if cluster == 0 {
 		cluster = defaultClusterSize(size)
 	}
-	if cluster <= 0 || cluster&(cluster-1) != 0 {
-		return nil, fmt.Errorf("%w: cluster size %d: want a power of two", ErrInvalid, cluster)
+	if cluster < minClusterSize || cluster&(cluster-1) != 0 {
+		return nil, fmt.Errorf("%w: cluster size %d: want a power of two from %d on", ErrInvalid, cluster, minClusterSize)
 	}
 	pages := o.MDPages
 	if pages == 0 {
 		pages = defaultMDPages(size / int64(cluster))
+	}
+	if pages < 0 || int64(pages) >= size/pageSize {
+		return nil, fmt.Errorf("%w: %d metadata pages on a device of %d bytes", ErrNoSpace, pages, size)
 	}
 	var err error
 	if f.super, err = layoutSuper(size, cluster, pages, block, o.Type); err != nil {
@@ -239,7 +242,8 @@ func newUUID() (u storeUUID) {
 // format makes an empty journal and returns its header. On a sparse image every block is written, so that appends never
 // meet a hole; elsewhere only what is read before it is written.
 func (f *journalFile) format(uuid storeUUID, all bool) (journalHeader, error) {
-	h := journalHeader{uuid: uuid, highWater: 1, blocks: uint32(f.geo.blocks), closed: true}
+	// Sequences begin at 1, so that a frame can say that none is durable yet.
+	h := journalHeader{uuid: uuid, sequence: 1, highWater: 1, blocks: uint32(f.geo.blocks), closed: true}
 	n := f.geo.ringBlock()
 	if all {
 		n = f.geo.blocks

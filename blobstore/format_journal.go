@@ -199,6 +199,9 @@ func (h *journalHeader) validate(g journalGeometry, mdPages int) error {
 	if int(h.blocks) != g.blocks {
 		return corruptf(84, "journal header: blocks", fmt.Sprint(g.blocks), fmt.Sprint(h.blocks))
 	}
+	if h.sequence == 0 {
+		return corruptf(64, "journal header: sequence", "1 or more", "0")
+	}
 	if int64(h.highWater) > int64(mdPages) {
 		return corruptf(80, "journal header: md high water", fmt.Sprintf("at most %d", mdPages), fmt.Sprint(h.highWater))
 	}
@@ -290,7 +293,7 @@ func (h *imageHeader) unmarshal(b []byte, uuid storeUUID) error {
 //	    40     8  position in the ring, in blocks since the journal was made: the frame's own address
 //	    48     8  LSN of the first record; the LSN of the next transaction if there is none
 //	    56     8  confirmed: vouched records up to this LSN have their bytes on the device
-//	    64     8  durable: sequence that is known durable as this frame is written (loses nothing silently, see replay)
+//	    64     8  durable: newest sequence known to be durable as this frame is written, 0 for none (see lostFrames)
 //	    72     4  records
 //	    76     4  length of the payload in bytes
 //	    80     8  checksum of the frame before (chain)

@@ -191,15 +191,14 @@ func (s *Store) openJournal(st *blobState) error {
 // startJournal lets the journal go on at end with a session of its own: whatever lies in the ring beyond is void.
 func (s *Store) startJournal(ji *journalImage, end journalEnd) {
 	j := newJournal(ji.file, ji.base)
+	j.header.highWater = s.highWater // SPDK may have used more since the header was written
 	j.session = newSession()
 	j.next, j.written, j.carried = end.lsn+1, end.lsn, end.lsn
 	j.position, j.start, j.sequence, j.chain = end.position, end.position, end.sequence, end.chain
 	s.j = j
 	s.durable.Store(uint64(end.lsn))
 	s.confirmed, s.durableConfirmed = end.lsn, end.lsn
-	if end.sequence > 0 {
-		s.writtenSequence, s.durableSequence = end.sequence-1, end.sequence-1
-	}
+	s.writtenSequence, s.durableSequence = end.sequence-1, end.sequence-1
 }
 
 // mountDirty recovers a store of ours from its journal: complete the newest checkpoint, redo what follows, and make a

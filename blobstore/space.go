@@ -226,7 +226,11 @@ func (s *space) punchable(clusterSize int64) []extent {
 	slices.Reverse(runs)
 	n := 0
 	for ; n < len(runs) && excess > 0; n++ {
-		excess -= int64(runs[n].count)
+		r := &runs[n]
+		if over := int64(r.count) - excess; over > 0 {
+			r.start, r.count = r.start+clusterIndex(over), uint32(excess)
+		}
+		excess -= int64(r.count)
 	}
 	return runs[:n]
 }

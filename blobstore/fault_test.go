@@ -1,0 +1,327 @@
+package blobstore
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"compress/gzip"
+	"io"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/bdev/crashbdev"
+	"github.com/blobkv/blobkv/bdev/mallocbdev"
+)
+
+var errInjected = errors.New("injected")
+
+// faults fails the requests that match.
+type faults struct {
+	match atomic.Pointer[func(r *bdev.Request) bool]
+	hits  atomic.Int64
+	err   error
+}
+
+func (f *faults) on(match func(r *bdev.Request) bool) { f.match.Store(&match) }
+func (f *faults) off()                                { f.match.Store(nil) }
+
+func (f *faults) Begin(r *bdev.Request) bdev.Verdict {
+	if m := f.match.Load(); m != nil && (*m)(r) {
+		f.hits.Add(1)
+		return bdev.Verdict{Answered: true, Err: f.err}
+	}
+	return bdev.Verdict{}
+}
+
+func (f *faults) End(_ *bdev.Request, _ bdev.Verdict, err error) error { return err }
+
+// faultyDevice is a device of 16 MiB behind faults.
+func faultyDevice(t *testing.T, lower bdev.Backend) (*bdev.Device, *faults) {
+	t.Helper()
+	if lower == nil {
+		var err error
+		lower, err = mallocbdev.New(mallocbdev.Config{Size: 16 << 20})
+		require.NoError(t, err)
+	}
+	f := &faults{err: errInjected}
+	dev, err := bdev.New("faulty:test", bdev.NewRelay(lower, f), bdev.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, dev.Close()) })
+	return dev, f
+}
+
+// firstTries matches writes until n have failed.
+func firstTries(f *faults, n int64, op bdev.Op) func(r *bdev.Request) bool {
+	return func(r *bdev.Request) bool { return r.Op == op && f.hits.Load() < n }
+}
+
+func TestTransfersAreRepeatedWithinABound(t *testing.T) {
+	dev, f := faultyDevice(t, nil)
+	s := formatAndOpen(t, dev, FormatOptions{})
+	tx := s.Begin()
+	id := tx.Create()
+	tx.Resize(id, 2)
+	require.NoError(t, s.Sync(commit(t, tx)))
+	b, err := s.Blob(id)
+	require.NoError(t, err)
+	for _, op := range []bdev.Op{bdev.OpRead, bdev.OpWrite} {
+		for _, c := range []struct {
+			fails int64
+			ok    bool
+		}{{maxTries - 1, true}, {maxTries, false}} {
+			f.hits.Store(0)
+			f.on(firstTries(f, c.fails, op))
+			var io IO
+			if op == bdev.OpRead {
+				b.StartRead(&io, make([]byte, 4096), 0)
+			} else {
+				b.StartWrite(&io, make([]byte, 4096), 0)
+			}
+			err := io.Wait()
+			f.off()
+			if c.ok {
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, err, errInjected)
+			}
+			require.Equal(t, err, io.Wait(), "waiting again")
+			require.True(t, io.Done())
+		}
+	}
+	closeAndCheck(t, s)
+}
+
+// A flush that fails makes the store read-only; reading goes on, and the next open recovers.
+func TestFailedFlush(t *testing.T) {
+	dev, f := faultyDevice(t, crashbdev.New(crashbdev.Options{Size: 16 << 20}))
+	s := formatAndOpen(t, dev, FormatOptions{})
+	tx := s.Begin()
+	id := tx.Create()
+	tx.SetXattr(id, "v", []byte("1"))
+	require.NoError(t, s.Sync(commit(t, tx)))
+	durable := s.DurableLSN()
+	tx = s.Begin()
+	tx.SetXattr(id, "v", []byte("2"))
+	lsn := commit(t, tx)
+	f.on(func(r *bdev.Request) bool { return r.Op == bdev.OpFlush })
+	err := s.Sync(lsn)
+	require.ErrorIs(t, err, errInjected)
+	require.ErrorIs(t, err, ErrReadOnly)
+	require.EqualValues(t, 1, f.hits.Load(), "a failed flush is not repeated")
+	f.off()
+	require.ErrorIs(t, s.Sync(lsn), ErrReadOnly)
+	require.ErrorIs(t, s.SyncData(), ErrReadOnly)
+	require.ErrorIs(t, s.Err(), errInjected)
+	tx = s.Begin()
+	tx.SetXattr(id, "v", []byte("3"))
+	_, err = tx.Commit()
+	require.ErrorIs(t, err, ErrReadOnly)
+	require.NoError(t, s.Sync(durable), "what was durable stays so")
+	b, err := s.Blob(id)
+	require.NoError(t, err)
+	v, _ := b.Xattr("v")
+	require.Equal(t, "2", string(v))
+	require.ErrorIs(t, s.Close(), errInjected)
+	require.NoError(t, reopened(dev, func(s *Store) error { return nil }))
+}
+
+// A journal write that fails for good does the same, also to a checkpoint in the background.
+func TestFailedJournalWrite(t *testing.T) {
+	dev, f := faultyDevice(t, nil)
+	s := formatAndOpen(t, dev, FormatOptions{})
+	tx := s.Begin()
+	id := tx.Create()
+	lsn := commit(t, tx)
+	require.NoError(t, s.Sync(lsn))
+	tx = s.Begin()
+	tx.SetXattr(id, "v", nil)
+	lsn = commit(t, tx)
+	f.on(func(r *bdev.Request) bool { return r.Op == bdev.OpWrite })
+	require.ErrorIs(t, s.Sync(lsn), errInjected)
+	require.ErrorIs(t, s.checkpoint(), ErrReadOnly)
+	require.ErrorIs(t, s.Confirm(lsn), ErrReadOnly)
+	f.off()
+	require.Error(t, s.Close())
+	require.NoError(t, reopened(dev, func(s *Store) error {
+		st, err := s.Stat(id)
+		require.Empty(t, st.Xattrs)
+		return err
+	}))
+}
+
+// A vouched change whose data cannot be written is set back, in memory and across a crash, and a checkpoint that was
+// waiting for the data does not show it.
+func TestFailedVouchedData(t *testing.T) {
+	dev, f := faultyDevice(t, nil)
+	s := formatAndOpen(t, dev, FormatOptions{})
+	tx := s.Begin()
+	id := tx.Create()
+	tx.Resize(id, 2)
+	tx.SetXattr(id, "len", []byte("old"))
+	require.NoError(t, s.Sync(commit(t, tx)))
+	b, err := s.Blob(id)
+	require.NoError(t, err)
+	data := s.super.clusterOffset(clusterIndex(clustersOfBlob(t, s, id)[0].Physical))
+	for _, name := range []string{"len", "other"} {
+		f.on(func(r *bdev.Request) bool { return r.Op == bdev.OpWrite && r.Offset >= data })
+		var io IO
+		buf := fill(4096, 1)
+		b.StartWrite(&io, buf, 0)
+		tx = s.Begin()
+		tx.SetXattrVouched(id, name, []byte("new"), Vouch{0, 4096, ChecksumOf(buf)})
+		lsn := commit(t, tx)
+		done := make(chan error)
+		go func() { done <- s.checkpoint() }()
+		require.Eventually(t, func() bool { // the checkpoint has frozen the change and waits for its data
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return len(s.dirty) == 0
+		}, 5*time.Second, 100*time.Microsecond)
+		require.ErrorIs(t, s.SyncVouched(lsn, &io), errInjected)
+		f.off()
+		require.NoError(t, <-done)
+		require.NoError(t, s.Err())
+		require.NoError(t, s.Confirm(s.LastLSN()))
+	}
+	require.NoError(t, s.Sync(s.LastLSN()))
+	check := func(s *Store) error {
+		st, err := s.Stat(id)
+		require.Equal(t, map[string][]byte{"len": []byte("old")}, st.Xattrs)
+		return err
+	}
+	require.NoError(t, check(s))
+	abandon(s)
+	require.NoError(t, reopened(dev, check))
+}
+
+// The host of a sparse image may run out of space under us: that is ErrNoSpace, and nothing has changed.
+func TestHostOutOfSpace(t *testing.T) {
+	dev, f := faultyDevice(t, crashbdev.New(crashbdev.Options{Size: 16 << 20, Sparse: true}))
+	s := formatAndOpen(t, dev, FormatOptions{})
+	f.err = bdev.ErrNoSpace
+	f.on(func(r *bdev.Request) bool { return r.Op == bdev.OpAllocate })
+	free := s.FreeClusters()
+	tx := s.Begin()
+	id := tx.Create()
+	tx.Resize(id, 5)
+	_, err := tx.Commit()
+	require.ErrorIs(t, err, ErrNoSpace)
+	require.Equal(t, free, s.FreeClusters())
+	require.NoError(t, s.Err())
+	f.off()
+	tx = s.Begin()
+	require.Equal(t, id, tx.Create(), "the id is free again")
+	tx.Resize(id, 5)
+	commit(t, tx)
+	f.on(func(r *bdev.Request) bool { return r.Op == bdev.OpAllocate })
+	tx = s.Begin()
+	tx.Resize(id, 0)
+	require.NoError(t, s.Sync(commit(t, tx)))
+	tx = s.Begin()
+	tx.Resize(id, 5)
+	commit(t, tx) // clusters that have the host's space need no more
+	f.off()
+	closeAndCheck(t, s)
+	require.ErrorIs(t, Format(dev, FormatOptions{Force: true, MDPages: 1 << 20}), ErrNoSpace)
+}
+
+// goldenDisk is an image of SPDK on a crash disk.
+func goldenDisk(t *testing.T, name string, block int) *crashbdev.Disk {
+	t.Helper()
+	file, err := os.Open(filepath.Join("testdata", "golden", name+".img.gz"))
+	require.NoError(t, err)
+	defer file.Close()
+	z, err := gzip.NewReader(file)
+	require.NoError(t, err)
+	raw, err := io.ReadAll(z)
+	require.NoError(t, err)
+	disk := crashbdev.New(crashbdev.Options{Size: int64(len(raw)), BlockSize: block})
+	dev := openDisk(t, disk)
+	for off := 0; off < len(raw); off += 1 << 20 {
+		require.NoError(t, dev.Write(raw[off:min(off+1<<20, len(raw))], int64(off)))
+	}
+	require.NoError(t, dev.Flush())
+	require.NoError(t, dev.Close())
+	return disk
+}
+
+// TestAdoptStoreOfSPDK opens stores that SPDK made for writing: they get a journal, keep their blobs, and are SPDK's
+// clean stores again after Close, wherever that is cut in between.
+func TestAdoptStoreOfSPDK(t *testing.T) {
+	for _, name := range []string{"bs-basic", "lvs-thin"} {
+		t.Run(name, func(t *testing.T) {
+			base := goldenDisk(t, name, 4096)
+			dev := openDisk(t, base)
+			ro, err := Open(dev, OpenOptions{ReadOnly: true})
+			require.NoError(t, err)
+			want := make(map[BlobID]BlobInfo)
+			for _, id := range ro.IDs() {
+				want[id], err = ro.Stat(id)
+				require.NoError(t, err)
+			}
+			require.NoError(t, ro.Close())
+			require.NoError(t, dev.Close())
+			steps := 0
+			eachCut(t, base, func(dev *bdev.Device) {
+				steps++
+				s, err := Open(dev, OpenOptions{})
+				if err != nil {
+					return
+				}
+				tx := s.Begin()
+				id := tx.Create()
+				tx.Resize(id, 1)
+				tx.SetXattr(id, "ours", []byte("x"))
+				if lsn, err := tx.Commit(); err != nil || s.Sync(lsn) != nil || steps%2 == 0 {
+					abandon(s)
+					return
+				}
+				_ = s.Close()
+			}, func(dev *bdev.Device) error {
+				if err := sameBlobs(dev, want); err != nil {
+					return err
+				}
+				return reopened(dev, func(s *Store) error { return nil })
+			})
+		})
+	}
+}
+
+// sameBlobs reports whether the blobs are still there, unchanged.
+func sameBlobs(dev *bdev.Device, want map[BlobID]BlobInfo) error {
+	s, err := Open(dev, OpenOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for id, w := range want {
+		got, err := s.Stat(id)
+		if err != nil {
+			return err
+		}
+		if len(got.Extents) != len(w.Extents) || len(got.Xattrs) != len(w.Xattrs) || got.Clusters != w.Clusters {
+			return errors.New("blob " + id.String() + " has changed")
+		}
+		for i := range w.Extents {
+			if got.Extents[i] != w.Extents[i] {
+				return errors.New("extents of blob " + id.String() + " have changed")
+			}
+		}
+	}
+	return nil
+}
+
+// A store that SPDK left dirty is opened for writing only on request.
+func TestDirtyStoreOfSPDK(t *testing.T) {
+	dev := openDisk(t, goldenDisk(t, "bs-dirty", 4096))
+	_, err := Open(dev, OpenOptions{})
+	require.ErrorIs(t, err, ErrNotClean)
+	s, err := Open(dev, OpenOptions{Recover: true})
+	require.NoError(t, err)
+	closeAndCheck(t, s)
+}
