@@ -68,7 +68,7 @@ func newFormatter(dev *bdev.Device, o FormatOptions) (*formatter, error) {
 	}
 	pages := o.MDPages
 	if pages == 0 {
-		pages = defaultMDPages(size / int64(cluster))
+		pages = defaultMDPages(size, int64(cluster))
 	}
 	if pages < 0 || int64(pages) >= size/pageSize {
 		return nil, fmt.Errorf("%w: %d metadata pages on a device of %d bytes", ErrNoSpace, pages, size)
@@ -108,9 +108,11 @@ func defaultClusterSize(size int64) int {
 }
 
 // defaultMDPages allows one blob for two clusters; on large devices, where a page costs time to clear and clusters are
-// rarely single, fewer.
-func defaultMDPages(clusters int64) int {
-	return int(min(max(clusters/2, min(clusters, 1024)), max(1<<16, clusters/16)))
+// rarely single, fewer. It takes no more than an eighth of the device.
+func defaultMDPages(size, clusterSize int64) int {
+	clusters := size / clusterSize
+	pages := min(max(clusters/2, min(clusters, 1024)), max(1<<16, clusters/16))
+	return int(max(16, min(pages, size/pageSize/8)))
 }
 
 // journalClusters is the size of a journal in clusters; 0 bytes means the default.
