@@ -26,6 +26,7 @@ func openDisk(t testing.TB, disk *crashbdev.Disk) *bdev.Device {
 	t.Helper()
 	dev, err := disk.Open("crash:test")
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = dev.Close() })
 	return dev
 }
 

@@ -201,22 +201,28 @@ func (s *Store) waitsForData(lsn LSN) bool {
 	return false
 }
 
-// writeCarrier appends a frame that carries the confirmation of lsn, unless one has been written.
+// writeCarrier appends a frame that carries the confirmation of lsn, unless one has been written. If the ring has no room
+// it waits for a change instead: the checkpoint that makes room confirms lsn too.
 func (s *Store) writeCarrier(lsn LSN) error {
 	s.j.writing.Lock()
-	defer s.j.writing.Unlock()
 	s.mu.Lock()
-	if s.j.carried >= lsn {
-		s.mu.Unlock()
-		return nil
-	}
-	if s.j.used()+1 > s.j.geo.ring { // the checkpoint that makes room confirms lsn too
+	switch {
+	case s.j.carried >= lsn:
+	case s.j.used()+1+ringSlack/2 > s.j.geo.ring:
+		s.j.writing.Unlock()
 		s.askCheckpoint()
+		s.changed.Wait()
 		s.mu.Unlock()
 		return nil
+	default:
+		s.mu.Unlock()
+		err := s.appendFrame()
+		s.j.writing.Unlock()
+		return err
 	}
 	s.mu.Unlock()
-	return s.appendFrame()
+	s.j.writing.Unlock()
+	return nil
 }
 
 // writeUpTo has every record up to lsn written to the ring; 0 stands for those that are pending now.
