@@ -39,7 +39,9 @@ type fileData struct {
 	scrap     int64     // of a reused file: content behind it is unspecified; -1 for other files
 	doomed    bool      // about to be deleted: reclaim leaves it alone
 	ahead     logAhead
-	ios       []*blobstore.IO // scratch of sync, guarded by syncMu
+
+	aloft []*flight       // those the running sync waits for; guarded by syncMu
+	ios   []*blobstore.IO // theirs
 
 	mu     sync.RWMutex
 	chunks []*chunk // by offset, without overlap

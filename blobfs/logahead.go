@@ -61,9 +61,11 @@ func (d *fileData) zeroAhead(end int64) {
 	}
 }
 
-// collect forgets the writes that have completed. One that failed costs speed, not data.
+// collect forgets the writes that have completed. One that failed costs speed, not data. Wait is what ends a write for
+// the store: the clusters below one that was only seen to be done would never be free again.
 func (a *logAhead) collect() {
 	for len(a.steps) > 0 && a.steps[0].io.Done() {
+		_ = a.steps[0].io.Wait()
 		a.steps = a.steps[1:]
 	}
 }

@@ -68,3 +68,22 @@ func TestLogAheadStaysInClusters(t *testing.T) {
 	require.LessOrEqual(t, e.Stats().ZeroedBytes, int64(64<<10))
 	require.NoError(t, f.Close())
 }
+
+// TestLogAheadGivesClustersBack: what a removed log had is free again, although zeros were written ahead in it.
+func TestLogAheadGivesClustersBack(t *testing.T) {
+	e, _ := sparseEnv(t)
+	for i := range 12 { // 48 MiB in all
+		f, err := e.Create("/log")
+		require.NoError(t, err)
+		require.NoError(t, f.Preallocate(0, 4<<20), "log %d, nothing else exists, %d bytes are free", i, e.Usage().FreeBytes)
+		for range 2 * aheadAfter {
+			_, err := f.Write(pattern(3000, 1))
+			require.NoError(t, err)
+			require.NoError(t, f.Sync())
+		}
+		require.NoError(t, f.Close())
+		require.NoError(t, e.Remove("/log"))
+		require.NoError(t, e.FS.Sync())
+	}
+	require.NotZero(t, e.Stats().ZeroedBytes)
+}

@@ -8,7 +8,8 @@ import (
 )
 
 // Open mounts the file system on a device: it recovers the store below if it was not closed cleanly, reads the names and
-// removes files that were unlinked while open. Damaged files are listed and refused alone.
+// removes files that were unlinked while open. Damaged files are listed and refused alone. A device that cannot be
+// written is mounted for reading only; ReadOnlyReason says so.
 func Open(dev *blobstore.Device, o Options) (*FS, error) {
 	fs, err := open(dev, o)
 	if err != nil {
@@ -27,7 +28,7 @@ func open(dev *blobstore.Device, o Options) (*FS, error) {
 		_ = store.Close() // the first error says more
 		return nil, err
 	}
-	if fs.readOnly != "" && !o.ReadOnly {
+	if fs.readOnly != "" && !store.ReadOnly() {
 		return remount(fs, dev, o)
 	}
 	return fs, nil
@@ -61,8 +62,11 @@ func mount(store *blobstore.Store, o Options) (*FS, error) {
 	if fs.readOnly, err = s.super.mountable(); err != nil {
 		return nil, err
 	}
-	if o.ReadOnly {
+	switch {
+	case o.ReadOnly:
 		fs.readOnly = "mounted for reading only"
+	case store.ReadOnly():
+		fs.readOnly = "the device cannot be written"
 	}
 	fs.ns.root = s.root
 	if fs.readOnly == "" {
@@ -94,54 +98,34 @@ func memoryBound(asked, standard int64) int64 {
 	return max(asked, minMemory)
 }
 
-// sweepBatch is how many blobs one transaction of sweep touches.
-const sweepBatch = 64
-
 // sweep removes files that no name reaches and gives back clusters that were taken ahead of a writer: what a crash
-// leaves behind.
+// leaves behind. Each blob is a transaction of its own: many together could change more metadata pages than a small
+// journal takes at once.
 func (fs *FS) sweep(s *scan) error {
-	var batch sweeper
 	for _, id := range s.orphans {
-		if len(s.nodes[id].entries) == 0 {
-			batch.change(fs, func(tx *blobstore.Tx) { tx.Delete(id) })
+		if len(s.nodes[id].entries) > 0 {
+			continue
+		}
+		if err := fs.sweepBlob(func(tx *blobstore.Tx) { tx.Delete(id) }); err != nil {
+			return err
 		}
 	}
 	for _, f := range s.excess {
-		if f.n.links > 0 {
-			batch.change(fs, func(tx *blobstore.Tx) { tx.Resize(f.n.id, f.need) })
+		if f.n.links == 0 {
+			continue
+		}
+		if err := fs.sweepBlob(func(tx *blobstore.Tx) { tx.Resize(f.n.id, f.need) }); err != nil {
+			return err
 		}
 	}
-	return batch.flush()
+	return nil
 }
 
-// sweeper collects changes into transactions of bounded size.
-type sweeper struct {
-	tx  *blobstore.Tx
-	n   int
-	err error
-}
-
-func (b *sweeper) change(fs *FS, apply func(*blobstore.Tx)) {
-	if b.err != nil {
-		return
-	}
-	if b.tx == nil {
-		b.tx = fs.store.Begin()
-	}
-	apply(b.tx)
-	if b.n++; b.n == sweepBatch {
-		b.err = b.flush()
-	}
-}
-
-// flush commits what is collected and returns the first error.
-func (b *sweeper) flush() error {
-	if b.err != nil || b.tx == nil {
-		return b.err
-	}
-	_, b.err = b.tx.Commit()
-	b.tx, b.n = nil, 0
-	return b.err
+func (fs *FS) sweepBlob(change func(*blobstore.Tx)) error {
+	tx := fs.store.Begin()
+	change(tx)
+	_, err := tx.Commit()
+	return err
 }
 
 // Close makes everything written durable, closes the store and gives the memory back. The device stays open. No other

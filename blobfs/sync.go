@@ -36,13 +36,13 @@ func (d *fileData) sync() error {
 	return err
 }
 
-// takeOff starts the writes of all dirty blocks and collects everything in flight in d.ios. It returns what d.started
-// is then: the sync covers that much. The caller holds syncMu and wmu.
+// takeOff starts the writes of all dirty blocks and collects everything in flight in d.aloft and d.ios. It returns what
+// d.started is then: the sync covers that much. The caller holds syncMu and wmu.
 func (d *fileData) takeOff() uint64 {
 	d.startAll()
-	d.ios = d.ios[:0]
 	for _, f := range d.flights {
 		f.refs.Add(1)
+		d.aloft = append(d.aloft, f)
 		d.ios = append(d.ios, &f.io)
 	}
 	return d.started
@@ -50,9 +50,13 @@ func (d *fileData) takeOff() uint64 {
 
 // land ends what takeOff began. The caller holds syncMu and wmu.
 func (d *fileData) land(target uint64, err error) {
-	clear(d.ios)
-	d.ios = d.ios[:0]
 	d.settleDone()
+	for _, f := range d.aloft {
+		f.unref()
+	}
+	clear(d.aloft)
+	clear(d.ios)
+	d.aloft, d.ios = d.aloft[:0], d.ios[:0]
 	if err == nil {
 		d.flushed = max(d.flushed, target)
 	}
