@@ -101,13 +101,8 @@ func crashKey(part string, w int, n int64) []byte {
 
 // crashValue begins with the step and is as long as the step says.
 func crashValue(w int, n int64) []byte {
-	v := make([]byte, 30+(n*37)%900)
-	copy(v, fmt.Sprintf("%012d", n))
 	rng := rand.New(rand.NewPCG(uint64(w), uint64(n)))
-	for i := 12; i < len(v); i++ {
-		v[i] = byte(rng.Uint32())
-	}
-	return v
+	return append(fmt.Appendf(nil, "%012d", n), noise(rng, int(n*37)%900)...)
 }
 
 // writeUnsynced writes new keys in order, at leisure, without sync.

@@ -12,22 +12,24 @@ type events struct {
 	last   atomic.Pointer[error]
 }
 
-// listener hears the engine. The engine may hold its locks while it calls: nothing here blocks or calls back.
-func (e *events) listener(l Logger) *pebble.EventListener {
-	el := &pebble.EventListener{}
-	if l != nil {
-		logging := pebble.MakeLoggingEventListener(engineLogger{l})
-		el = &logging
+// listener hears the engine and calls tablesChanged after each flush and compaction. The engine may hold its locks
+// while it calls: nothing here blocks or calls back.
+func (e *events) listener(l Logger, tablesChanged func()) *pebble.EventListener {
+	ours := pebble.EventListener{
+		BackgroundError: e.note,
+		FlushEnd:        func(pebble.FlushInfo) { tablesChanged() },
+		CompactionEnd:   func(pebble.CompactionInfo) { tablesChanged() },
 	}
-	report := el.BackgroundError
-	el.BackgroundError = func(err error) {
-		e.errors.Add(1)
-		e.last.Store(&err)
-		if report != nil {
-			report(err)
-		}
+	if l == nil {
+		return &ours
 	}
-	return el
+	both := pebble.TeeEventListener(ours, pebble.MakeLoggingEventListener(engineLogger{l}))
+	return &both
+}
+
+func (e *events) note(err error) {
+	e.last.Store(&err)
+	e.errors.Add(1)
 }
 
 func (e *events) lastError() error {

@@ -63,14 +63,7 @@ func killRows(n uint64) int {
 // killKey comes back every 500 steps: the newest value must be there.
 func killKey(n uint64, row int) []byte { return fmt.Appendf(nil, "row/%03d/%02d", n%500, row) }
 
-func killValue(n uint64, row int) []byte {
-	v := make([]byte, 500)
-	rng := rand.New(rand.NewPCG(n, uint64(row)))
-	for i := range v {
-		v[i] = byte(rng.Uint32())
-	}
-	return v
-}
+func killValue(n uint64, row int) []byte { return noise(rand.New(rand.NewPCG(n, uint64(row))), 500) }
 
 // TestKill kills a process that writes, again and again, at random times, and reads what it had acknowledged.
 func TestKill(t *testing.T) {

@@ -46,6 +46,13 @@ type spaceGuard struct {
 
 	deleteFloor, compactionFloor, reserve int64 // bytes that must be available
 	largeBatch                            int64 // bytes from which the engine gives a batch a memtable of its own
+	backlogRoom                           int64 // bytes of L0 that the room for compactions is for
+
+	// backlog returns the size of L0 in bytes, which a compaction may have to write once more. It takes the engine's lock,
+	// so it is asked only when a flush or a compaction has changed the answer.
+	backlog        func() int64
+	backlogChanged atomic.Bool
+	extra          atomic.Int64 // bytes of the backlog that the reserve has no room for
 
 	large  atomic.Int64 // bytes of batches that are being committed
 	credit atomic.Int64 // bytes that may pass before anybody looks at the free space again
@@ -58,7 +65,7 @@ type spaceGuard struct {
 }
 
 func newSpaceGuard(fs *blobfs.FS, host hostSpace, memTable int64) *spaceGuard {
-	g := &spaceGuard{fs: fs, host: host, origin: time.Now()}
+	g := &spaceGuard{fs: fs, host: host, origin: time.Now(), backlog: func() int64 { return 0 }}
 	g.look()
 	g.setFloors(memTable)
 	return g
@@ -73,6 +80,7 @@ func (g *spaceGuard) setFloors(memTable int64) {
 	g.compactionFloor = g.deleteFloor + deleteMemTables*memTable
 	g.reserve = g.compactionFloor + compaction
 	g.largeBatch = memTable / 2
+	g.backlogRoom = 2 * l0CompactionFiles * memTable
 
 	limit := (g.fs.Usage().TotalBytes - g.missing.Load()) / maxReserveFraction
 	if full := g.reserve; full > limit {
@@ -107,11 +115,19 @@ func (g *spaceGuard) admit(n int64, deletes bool) error {
 	if g.credit.Add(-n) >= 0 {
 		return nil
 	}
-	floor := g.reserve
 	if deletes {
-		floor = g.deleteFloor
+		return g.admitAbove(g.deleteFloor, n)
 	}
-	return g.admitAbove(floor, n)
+	return g.admitAbove(g.reserve+g.extraBacklog(), n)
+}
+
+// extraBacklog is what compactions need beyond the reserve while L0 is larger than it should be. Without it a device
+// that is filled faster than it is compacted ends with an L0 that cannot be compacted any more.
+func (g *spaceGuard) extraBacklog() int64 {
+	if g.backlogChanged.Swap(false) {
+		g.extra.Store(max(0, g.backlog()-g.backlogRoom))
+	}
+	return g.extra.Load()
 }
 
 // admitAbove looks at the free space. Each byte is counted twice: in the log and in a table. A large batch ends the log

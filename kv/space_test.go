@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,11 +14,11 @@ import (
 
 // noise is a value that does not compress.
 func noise(rng *rand.Rand, n int) []byte {
-	v := make([]byte, n)
-	for i := range v {
-		v[i] = byte(rng.Uint32())
+	v := make([]byte, 0, n+8)
+	for len(v) < n {
+		v = binary.LittleEndian.AppendUint64(v, rng.Uint64())
 	}
-	return v
+	return v[:n]
 }
 
 // fill writes keys from n on until there is no space, and returns the first key that was not written.
@@ -50,7 +51,7 @@ func waitForSpace(t *testing.T, db *DB) {
 
 // TestFullDeviceHeals fills a device, reads, deletes in several ways, and fills it again.
 func TestFullDeviceHeals(t *testing.T) {
-	for _, device := range []string{"malloc:64MiB", "malloc:200MiB"} {
+	for _, device := range []string{"malloc:48MiB", "malloc:112MiB"} {
 		t.Run(device, func(t *testing.T) {
 			db := openTest(t, device, &Options{CreateIfMissing: true})
 			n := fill(t, db, 0)

@@ -108,6 +108,10 @@ func (d *vfsDevice) write(r *bdev.Request) error {
 		return bdev.ErrIO
 	}
 	_, err := f.WriteAt(r.Buf, r.Offset%segmentSize)
+	// Behind the write: a flush that runs meanwhile does not cover it and must not clear the mark.
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dirty[r.Offset/segmentSize] = true
 	return err
 }
 
@@ -116,9 +120,6 @@ func (d *vfsDevice) segment(i int64, write bool) vfs.File {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f := d.segments[i]
-	if write {
-		d.dirty[i] = true
-	}
 	if f != nil || !write {
 		return f
 	}
