@@ -56,9 +56,3 @@ func (m *extentMap) each(off, n int64, f func(dev, length int64) error) error {
 	}
 	return nil
 }
-
-// contiguous returns where [off, off+n) begins on the device if it is in one piece there.
-func (m *extentMap) contiguous(off, n int64) (dev int64, ok bool) {
-	r := m.at(off)
-	return r.dev + off - r.off, off+n <= r.off+r.len
-}

@@ -199,6 +199,25 @@ func TestFailedVouchedData(t *testing.T) {
 	require.NoError(t, reopened(dev, check))
 }
 
+// A vouched change that nobody syncs does not keep the store from closing, and is not there afterwards.
+func TestCloseWithUnsyncedVoucher(t *testing.T) {
+	dev, _ := faultyDevice(t, nil)
+	s := formatAndOpen(t, dev, FormatOptions{})
+	tx := s.Begin()
+	id := tx.Create()
+	tx.Resize(id, 1)
+	commit(t, tx)
+	tx = s.Begin()
+	tx.SetXattrVouched(id, "len", []byte("new"), Vouch{0, 4096, 1})
+	commit(t, tx)
+	closeAndCheck(t, s)
+	require.NoError(t, reopened(dev, func(s *Store) error {
+		st, err := s.Stat(id)
+		require.Empty(t, st.Xattrs)
+		return err
+	}))
+}
+
 // The host of a sparse image may run out of space under us: that is ErrNoSpace, and nothing has changed.
 func TestHostOutOfSpace(t *testing.T) {
 	dev, f := faultyDevice(t, crashbdev.New(crashbdev.Options{Size: 16 << 20, Sparse: true}))

@@ -132,7 +132,8 @@ func journalOf(m *metadata) *blobState {
 }
 
 // scrub zeroes md pages below the high-water mark that hold something but belong to nothing: once the superblock says
-// that only our journal counts, every valid root page is a blob.
+// that only our journal counts, every valid root page is a blob. Where blobs are damaged, other pages may be what is
+// left of them and stay.
 func (s *Store) scrub() error {
 	holes := newBitmap(s.super.mdPages())
 	for p := s.pages.nextClear(0); p >= 0 && p < int(s.highWater); p = s.pages.nextClear(p + 1) {
@@ -145,7 +146,8 @@ func (s *Store) scrub() error {
 	t.load(&holes, nil)
 	var images []mdPage
 	for p := holes.nextSet(0); p >= 0; p = holes.nextSet(p + 1) {
-		if b, err := t.page(pageIndex(p)); err != nil || !isZeroPage(b) {
+		b, err := t.page(pageIndex(p))
+		if err == nil && !isZeroPage(b) && (len(s.bad) == 0 || isBlobRoot(b, pageIndex(p))) {
 			images = append(images, mdPage{pageIndex(p), zeroPage})
 		}
 	}
@@ -295,6 +297,7 @@ func (s *Store) Close() error {
 		s.mu.Unlock()
 		return ErrClosed
 	}
+	s.dropVouchers()
 	s.closed = true
 	s.changed.Broadcast()
 	s.mu.Unlock()
@@ -307,6 +310,17 @@ func (s *Store) Close() error {
 		return err
 	}
 	return s.shut()
+}
+
+// dropVouchers sets back vouched changes that nobody has synced: nobody will, and their bytes may not be there. The caller
+// holds mu.
+func (s *Store) dropVouchers() {
+	for _, v := range s.vouchers {
+		if !v.done {
+			s.setBack(v)
+			v.done = true
+		}
+	}
 }
 
 // release gives the store's memory back.

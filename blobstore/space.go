@@ -16,7 +16,8 @@ type space struct {
 	// On a sparse image only:
 	sparse   bool
 	backed   bitmap // clusters that are known to have the host's space
-	punching bool   // a punch is under way; its clusters count as used
+	punching bool   // a punch is under way; its clusters are marked as used
+	punched  int64  // how many these are
 }
 
 // pendingFree is a run of clusters that become free when the transaction that gave them up is durable and the I/O that
@@ -36,7 +37,7 @@ func newSpace(used bitmap, sparse bool) space {
 }
 
 // free is the number of clusters that are free or will be.
-func (s *space) free() int64 { return int64(s.used.len()-s.used.count()) + s.waiting }
+func (s *space) free() int64 { return int64(s.used.len()-s.used.count()) + s.waiting + s.punched }
 
 // alloc takes n clusters: after cluster goal if the blob can go on there, otherwise the lowest run that is long enough,
 // otherwise the lowest clusters there are. It takes all or nothing.
@@ -243,7 +244,7 @@ func (s *Store) punch() {
 		s.mu.Unlock()
 		return
 	}
-	s.space.punching = true
+	s.space.punching, s.space.punched = true, clustersOf(runs)
 	for _, r := range runs {
 		s.space.used.setRange(int(r.start), int(r.count))
 		s.space.backed.clearRange(int(r.start), int(r.count))
@@ -254,7 +255,7 @@ func (s *Store) punch() {
 	}
 	s.mu.Lock()
 	s.space.put(runs)
-	s.space.punching = false
+	s.space.punching, s.space.punched = false, 0
 	s.changed.Broadcast()
 	s.mu.Unlock()
 }
