@@ -2,6 +2,7 @@ package blobstore
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -130,6 +131,30 @@ func TestFailedFlush(t *testing.T) {
 	require.NoError(t, reopened(dev, func(s *Store) error { return nil }))
 }
 
+// A flush that fails for one caller may have dropped the writes of another, whose own flush then succeeds.
+func TestFlushAfterAFailedOne(t *testing.T) {
+	disk := crashbdev.New(crashbdev.Options{Size: 16 << 20})
+	dev := openDisk(t, disk)
+	s := formatAndOpen(t, dev, FormatOptions{})
+	tx := s.Begin()
+	id := tx.Create()
+	tx.Resize(id, 1)
+	require.NoError(t, s.Sync(commit(t, tx)))
+	b, err := s.Blob(id)
+	require.NoError(t, err)
+	var io IO
+	b.StartWrite(&io, fill(4096, 7), 0)
+	require.NoError(t, io.Wait())
+	disk.FailFlush(1, crashbdev.LoseAll, 1)
+	require.Error(t, dev.Flush()) // another goroutine's, which has not told the store yet
+	err = s.SyncData(&io)
+	require.ErrorIs(t, err, ErrReadOnly, "the bytes are lost")
+	require.ErrorContains(t, err, "earlier")
+	require.ErrorIs(t, s.Err(), ErrReadOnly)
+	require.Error(t, s.Close())
+	require.NoError(t, reopened(dev, func(s *Store) error { return nil }), "a failure of the past is over with its store")
+}
+
 // A journal write that fails for good does the same, also to a checkpoint in the background.
 func TestFailedJournalWrite(t *testing.T) {
 	dev, f := faultyDevice(t, nil)
@@ -155,8 +180,16 @@ func TestFailedJournalWrite(t *testing.T) {
 }
 
 // A vouched change whose data cannot be written is set back, in memory and across a crash, and a checkpoint that was
-// waiting for the data does not show it.
+// waiting for the data does not show it even if the power fails right after.
 func TestFailedVouchedData(t *testing.T) {
+	for _, name := range []string{"len", "other"} {
+		for _, synced := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, " synced ", synced), func(t *testing.T) { failVouchedData(t, name, synced) })
+		}
+	}
+}
+
+func failVouchedData(t *testing.T, name string, synced bool) {
 	dev, f := faultyDevice(t, nil)
 	s := formatAndOpen(t, dev, FormatOptions{})
 	tx := s.Begin()
@@ -167,34 +200,35 @@ func TestFailedVouchedData(t *testing.T) {
 	b, err := s.Blob(id)
 	require.NoError(t, err)
 	data := s.super.clusterOffset(clusterIndex(clustersOfBlob(t, s, id)[0].Physical))
-	for _, name := range []string{"len", "other"} {
-		f.on(func(r *bdev.Request) bool { return r.Op == bdev.OpWrite && r.Offset >= data })
-		var io IO
-		buf := fill(4096, 1)
-		b.StartWrite(&io, buf, 0)
-		tx = s.Begin()
-		tx.SetXattrVouched(id, name, []byte("new"), Vouch{0, 4096, ChecksumOf(buf)})
-		lsn := commit(t, tx)
-		done := make(chan error)
-		go func() { done <- s.checkpoint() }()
-		require.Eventually(t, func() bool { // the checkpoint has frozen the change and waits for its data
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return len(s.dirty) == 0
-		}, 5*time.Second, 100*time.Microsecond)
-		require.ErrorIs(t, s.SyncVouched(lsn, &io), errInjected)
-		f.off()
-		require.NoError(t, <-done)
-		require.NoError(t, s.Err())
+	f.on(func(r *bdev.Request) bool { return r.Op == bdev.OpWrite && r.Offset >= data })
+	var io IO
+	buf := fill(4096, 1)
+	b.StartWrite(&io, buf, 0)
+	tx = s.Begin()
+	tx.SetXattrVouched(id, name, []byte("new"), Vouch{0, 4096, ChecksumOf(buf)})
+	lsn := commit(t, tx)
+	done := make(chan error)
+	go func() { done <- s.checkpoint() }()
+	require.Eventually(t, func() bool { // the checkpoint has frozen the change and waits for its data
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.dirty) == 0
+	}, 5*time.Second, 100*time.Microsecond)
+	require.ErrorIs(t, s.SyncVouched(lsn, &io), errInjected)
+	f.off()
+	require.NoError(t, <-done)
+	require.NoError(t, s.Err())
+	if synced {
 		require.NoError(t, s.Confirm(s.LastLSN()))
+		require.NoError(t, s.Sync(s.LastLSN()))
 	}
-	require.NoError(t, s.Sync(s.LastLSN()))
 	check := func(s *Store) error {
 		st, err := s.Stat(id)
 		require.Equal(t, map[string][]byte{"len": []byte("old")}, st.Xattrs)
 		return err
 	}
 	require.NoError(t, check(s))
+	checkInvariants(t, s)
 	abandon(s)
 	require.NoError(t, reopened(dev, check))
 }
@@ -216,6 +250,80 @@ func TestCloseWithUnsyncedVoucher(t *testing.T) {
 		require.Empty(t, st.Xattrs)
 		return err
 	}))
+}
+
+// The flush of somebody else ends a voucher that was set back. The checkpoint that has seen its change must still notice.
+func TestCheckpointNoticesWhatWasSetBack(t *testing.T) {
+	for _, covered := range []bool{false, true} { // by a later change of the same attribute, instead of set back
+		dev := mallocDevice(t, 16<<20)
+		s := formatAndOpen(t, dev, FormatOptions{})
+		tx := s.Begin()
+		id := tx.Create()
+		tx.Resize(id, 1)
+		tx.SetXattr(id, "len", []byte("old"))
+		require.NoError(t, s.Sync(commit(t, tx)))
+		tx = s.Begin()
+		tx.SetXattrVouched(id, "len", []byte("new"), Vouch{Offset: 0, Length: 4096, Sum: 12345})
+		lsn := commit(t, tx)
+		c, err := s.freeze()
+		require.NoError(t, err)
+		if covered {
+			tx = s.Begin()
+			tx.SetXattr(id, "len", []byte("newer"))
+			commit(t, tx)
+		}
+		s.dataDone(lsn, errInjected)
+		require.NoError(t, s.flush())
+		ok, _, err := s.awaitVouchers(c)
+		require.NoError(t, err)
+		require.False(t, ok, "the snapshot shows bytes that were never written")
+		abandon(s)
+	}
+}
+
+// A vouched change is set back although the pending frame is full, and while the store is being closed.
+func TestSettingBackFindsRoom(t *testing.T) {
+	for _, closing := range []bool{false, true} {
+		dev := openDisk(t, smallStore(t))
+		s, err := Open(dev, OpenOptions{})
+		require.NoError(t, err)
+		tx := s.Begin()
+		id := tx.Create()
+		tx.Resize(id, 1)
+		tx.SetXattr(id, "len", make([]byte, 3000))
+		commit(t, tx)
+		tx = s.Begin()
+		tx.SetXattrVouched(id, "len", []byte("new"), Vouch{Offset: 0, Length: 4096, Sum: 12345})
+		lsn := commit(t, tx)
+		for s.j.fits(3100) { // no I/O: the frame is pending
+			tx = s.Begin()
+			tx.SetXattr(id, "fill", make([]byte, 2000))
+			commit(t, tx)
+		}
+		if closing {
+			s.mu.Lock()
+			s.closed = true
+			s.mu.Unlock()
+		}
+		s.dataDone(lsn, errInjected)
+		require.NoError(t, s.Err())
+		s.mu.Lock()
+		s.closed = false
+		s.mu.Unlock()
+		require.NoError(t, reopenedAfter(s, func(s *Store) error {
+			st, err := s.Stat(id)
+			require.Len(t, st.Xattrs["len"], 3000)
+			return err
+		}))
+	}
+}
+
+// reopenedAfter closes a store and hands the reopened one to f.
+func reopenedAfter(s *Store, f func(s *Store) error) error {
+	if err := s.Close(); err != nil {
+		return err
+	}
+	return reopened(s.Device(), f)
 }
 
 // The host of a sparse image may run out of space under us: that is ErrNoSpace, and nothing has changed.
@@ -333,6 +441,35 @@ func sameBlobs(dev *bdev.Device, want map[BlobID]BlobInfo) error {
 		}
 	}
 	return nil
+}
+
+// A valid root page that no mask names, and that a clean load therefore does not read, does not become a blob by a crash
+// of ours, after which only root pages count.
+func TestForgottenRootPage(t *testing.T) {
+	dev, _ := faultyDevice(t, nil)
+	s := formatAndOpen(t, dev, FormatOptions{})
+	var ids []BlobID
+	for range 100 {
+		tx := s.Begin()
+		ids = append(ids, tx.Create())
+		commit(t, tx)
+	}
+	for _, id := range ids[10:90] {
+		tx := s.Begin()
+		tx.Delete(id)
+		commit(t, tx)
+	}
+	closeAndCheck(t, s)
+	ghost := &blobState{id: ids[50]}
+	pages, err := ghost.encode(noMorePages)
+	require.NoError(t, err)
+	require.NoError(t, dev.Write(pages[0].data, s.super.pageOffset(pages[0].index)))
+	for range 2 {
+		s, err := Open(dev, OpenOptions{})
+		require.NoError(t, err)
+		require.Len(t, s.IDs(), 21)
+		abandon(s)
+	}
 }
 
 // A store that SPDK left dirty is opened for writing only on request.
