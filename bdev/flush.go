@@ -7,6 +7,19 @@ type flusher struct {
 	mu      sync.Mutex // guards the rest, and the parking of requests in pending
 	running bool
 	pending requestList // callers that need a flush which has not started
+
+	failures uint64 // flushes that failed
+	failure  error  // of the newest of them
+}
+
+// FlushFailures is how many flushes of the device have failed, and the error of the newest. A failed flush may have
+// dropped writes of others than its callers, and the flush after it, which finds nothing left to do, succeeds: who
+// relies on a flush compares the count after it with the one before its first write.
+func (d *Device) FlushFailures() (uint64, error) {
+	f := &d.flush
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failures, f.failure
 }
 
 // flushShared makes what is written so far durable. Every caller is a request on the list; one of them at a time runs
@@ -45,6 +58,12 @@ func (d *Device) runFlush() {
 	served := f.pending.take()
 	f.mu.Unlock()
 	err := d.nativeFlush()
+	if err != nil { // before anybody can learn of it, and before the next flush starts
+		f.mu.Lock()
+		f.failures++
+		f.failure = err
+		f.mu.Unlock()
+	}
 	for served != nil {
 		r := served
 		served, r.next = r.next, nil

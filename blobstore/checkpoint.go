@@ -147,7 +147,7 @@ func (s *Store) freeze() (*checkpointState, error) {
 	c := &checkpointState{lsn: s.lastLocked(), dirty: s.dirty}
 	s.dirty, s.inflightCost, s.dirtyCost = make(map[BlobID]*dirtyBlob), s.dirtyCost, 0
 	s.assignPages(c)
-	var f *sealedFrame
+	var f sealedFrame
 	if s.j.pending.records > 0 {
 		f = s.sealFrame()
 	}
@@ -157,8 +157,8 @@ func (s *Store) freeze() (*checkpointState, error) {
 		start: j.position, sequence: j.sequence, chain: j.chain, highWater: s.highWater, blocks: uint32(j.geo.blocks),
 	}
 	s.mu.Unlock()
-	if f != nil {
-		return c, s.writeFrame(f)
+	if f.bytes != nil {
+		return c, s.writeFrame(&f)
 	}
 	return c, nil
 }
@@ -212,20 +212,21 @@ func (s *Store) thaw(c *checkpointState) {
 }
 
 // awaitVouchers waits for the data of all vouchers up to C. ok is false if one failed and was set back after C: the
-// snapshot shows what it must not show and is taken back.
+// snapshot shows what it must not show and is taken back. The vouchers themselves do not tell: a flush may have ended
+// them by now.
 func (s *Store) awaitVouchers(c *checkpointState) (ok, confirmed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
+		if s.setBackLSN > c.lsn {
+			s.thaw(c)
+			return false, false, nil
+		}
 		wait := false
 		confirmed = true
 		for _, v := range s.vouchers {
 			if v.lsn > c.lsn {
 				break
-			}
-			if v.setBack > c.lsn {
-				s.thaw(c)
-				return false, false, nil
 			}
 			wait = wait || !v.done
 			confirmed = confirmed && s.confirmed >= v.lsn

@@ -171,6 +171,37 @@ func TestRootOnFormerChainPage(t *testing.T) {
 	}
 }
 
+// The same with a page that SPDK used for the blob's extents: when it is a root, it is no longer the other blob's to
+// give up.
+func TestRootOnFormerExtentPage(t *testing.T) {
+	s := formatAndOpen(t, mallocDevice(t, 16<<20), FormatOptions{})
+	tx := s.Begin()
+	id := tx.Create()
+	tx.Resize(id, 1)
+	require.NoError(t, s.Sync(commit(t, tx)))
+	require.NoError(t, s.checkpoint())
+	defer abandon(s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.blobs[id]
+	st := *b.st
+	st.extentPages = []pageIndex{7} // as SPDK wrote it: the state that redo starts from
+	s.owed -= b.owed()
+	b.st = &st
+	s.owed += b.owed()
+	s.pages.set(7)
+	r := redo{store: s}
+	// Before the crash a checkpoint that was cut short moved the blob off page 7, and another blob was created there.
+	require.NoError(t, r.record(record{lsn: 100, ops: []journalOp{{kind: opSetXattr, id: id, name: "a", value: []byte{1}}}}, true))
+	require.NoError(t, r.record(record{lsn: 101, ops: []journalOp{{kind: opCreate, id: blobIDOf(7)}}}, true))
+	c := &checkpointState{dirty: s.dirty}
+	s.assignPages(c)
+	require.True(t, s.pages.test(7))
+	for _, b := range c.blobs {
+		require.Equal(t, []pageIndex{b.id.page()}, b.pages)
+	}
+}
+
 func clustersOfBlob(t *testing.T, s *Store, id BlobID) []Extent {
 	st, err := s.Stat(id)
 	require.NoError(t, err)
@@ -238,6 +269,30 @@ func TestNoSpaceReclaims(t *testing.T) {
 	b = tx.Create()
 	tx.Resize(b, free-10)
 	commit(t, tx)
+	closeAndCheck(t, s)
+}
+
+// What is freed while the store makes frees durable counts, also if it is not all that waits.
+func TestReclaimBesideABusyBlob(t *testing.T) {
+	s := formatAndOpen(t, mallocDevice(t, 8<<20), FormatOptions{ClusterSize: 65536})
+	total := s.FreeClusters()
+	tx := s.Begin()
+	a, b := tx.Create(), tx.Create()
+	tx.Resize(a, 4)
+	tx.Resize(b, total-4)
+	require.NoError(t, s.Sync(commit(t, tx)))
+	busy, err := s.Blob(a)
+	require.NoError(t, err)
+	m := busy.acquire() // a read under way
+	for _, id := range []BlobID{a, b} {
+		tx = s.Begin()
+		tx.Delete(id)
+		commit(t, tx)
+	}
+	tx = s.Begin()
+	tx.Resize(tx.Create(), 10)
+	commit(t, tx)
+	busy.release(m)
 	closeAndCheck(t, s)
 }
 

@@ -293,11 +293,11 @@ func (s *Store) addJournal() (*journalImage, error) {
 		return nil, err
 	}
 	ji.base.highWater = s.highWater
-	if err := s.dev.Flush(); err != nil {
+	if err := s.flushDevice(); err != nil {
 		return nil, err
 	}
 	if err := s.writePages(pages); err != nil {
 		return nil, err
 	}
-	return ji, s.dev.Flush()
+	return ji, s.flushDevice()
 }

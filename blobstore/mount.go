@@ -2,6 +2,7 @@ package blobstore
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/blobkv/blobkv/bdev"
@@ -50,6 +51,7 @@ func newStore(dev *bdev.Device, super superblock, readOnly bool) *Store {
 		wake: make(chan struct{}, 1), quit: make(chan struct{}),
 		blobs: make(map[BlobID]*Blob), bad: make(map[BlobID]error), dirty: make(map[BlobID]*dirtyBlob),
 	}
+	s.flushFailures, _ = dev.FlushFailures()
 	s.changed = sync.NewCond(&s.mu)
 	return s
 }
@@ -157,7 +159,7 @@ func (s *Store) scrub() error {
 	if err := s.writePages(images); err != nil {
 		return err
 	}
-	return s.dev.Flush()
+	return s.flushDevice()
 }
 
 // openJournal prepares the journal of a clean store, and makes one if there is none.
@@ -180,7 +182,7 @@ func (s *Store) openJournal(st *blobState) error {
 		if ji.base, err = ji.file.format(ji.tag.uuid, s.space.sparse); err != nil {
 			return err
 		}
-		if err := s.dev.Flush(); err != nil {
+		if err := s.flushDevice(); err != nil {
 			return err
 		}
 	}
@@ -252,13 +254,13 @@ func (s *Store) completeRecovery(ji *journalImage, end journalEnd) error {
 		if err := s.writePages(ji.images); err != nil {
 			return err
 		}
-		if err := s.dev.Flush(); err != nil {
+		if err := s.flushDevice(); err != nil {
 			return err
 		}
 		if err := ji.file.writeHeader(&ji.base); err != nil {
 			return err
 		}
-		if err := s.dev.Flush(); err != nil {
+		if err := s.flushDevice(); err != nil {
 			return err
 		}
 	}
@@ -272,7 +274,7 @@ func (s *Store) writeSuper(version, clean uint32) error {
 	if err := writeSuperblock(s.dev, &s.super); err != nil {
 		return err
 	}
-	if err := s.dev.Flush(); err != nil {
+	if err := s.flushDevice(); err != nil {
 		return fmt.Errorf("%s: flush: %w", s.dev.Name(), err)
 	}
 	return nil
@@ -297,8 +299,8 @@ func (s *Store) Close() error {
 		s.mu.Unlock()
 		return ErrClosed
 	}
-	s.dropVouchers()
 	s.closed = true
+	s.dropVouchers()
 	s.changed.Broadcast()
 	s.mu.Unlock()
 	defer s.release()
@@ -315,7 +317,7 @@ func (s *Store) Close() error {
 // dropVouchers sets back vouched changes that nobody has synced: nobody will, and their bytes may not be there. The caller
 // holds mu.
 func (s *Store) dropVouchers() {
-	for _, v := range s.vouchers {
+	for _, v := range slices.Clone(s.vouchers) {
 		if !v.done {
 			s.setBack(v)
 			v.done = true

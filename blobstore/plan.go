@@ -2,19 +2,44 @@ package blobstore
 
 import (
 	"fmt"
+	"sync"
 )
 
 // errClusters is the ErrNoSpace that reclaim may cure.
 var errClusters = fmt.Errorf("%w: not enough free clusters", ErrNoSpace)
 
 // plan is a transaction worked out against the present state: what each blob would become. Nothing is visible until
-// apply. Guarded by Store.mu.
+// apply. Guarded by Store.mu. Its memory is used again by other transactions.
 type plan struct {
 	store *Store
 	work  []change
 	ops   []journalOp
 	taken []extent // clusters allocated for it
 	rec   []byte
+	steps []step // memory for Tx.steps
+}
+
+var planPool = sync.Pool{New: func() any { return new(plan) }}
+
+// maxPooled is how many operations a plan may have room for that goes back to the pool. Its record may take a block.
+const maxPooled = 64
+
+// reset makes the plan one of nothing.
+func (p *plan) reset(s *Store) {
+	clear(p.work)
+	clear(p.ops)
+	p.store, p.work, p.ops, p.taken, p.rec = s, p.work[:0], p.ops[:0], p.taken[:0], p.rec[:0]
+}
+
+// release gives the plan back, with the memory of the transaction's steps.
+func (p *plan) release(steps []step) {
+	if cap(steps) > maxPooled || cap(p.ops) > maxPooled || cap(p.rec) > journalBlock {
+		return
+	}
+	p.reset(nil)
+	clear(steps)
+	p.steps = steps[:0]
+	planPool.Put(p)
 }
 
 // change is one blob of a transaction. Redo uses it too.
@@ -203,8 +228,8 @@ func (p *plan) undo() {
 	}
 }
 
-// ringSlack is how many ring blocks stay free for frames that no transaction pays for: confirmations and the
-// setting back of a vouched change whose data failed.
+// ringSlack is how many ring blocks stay free for what cannot wait for a checkpoint: the setting back of a vouched change
+// whose data failed.
 const ringSlack = 4
 
 // admit reports whether the journal has room for the transaction. If not, it waits until something has changed: the
@@ -289,9 +314,9 @@ func (s *Store) install(c *change) (uses []*useCount) {
 	if c.deleted {
 		delete(s.blobs, b.id)
 		s.freePages(b.st)
-		uses = b.retire(b.ext.Load())
-		b.ext.Store(nil)
-		return uses
+		old := b.ext.Load()
+		b.ext.Store(nil) // first: who acquires the map from now on sees that it is gone
+		return b.retire(old)
 	}
 	b.st, b.need = c.st, c.need
 	s.owed += b.owed()

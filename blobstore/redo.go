@@ -2,6 +2,7 @@ package blobstore
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/blobkv/blobkv/bdev"
 )
@@ -87,31 +88,31 @@ func (r *redo) damaged(op *journalOp, b *Blob) {
 	delete(s.blobs, op.id)
 }
 
-// takePage makes md page p free to be a root: it may have been a chain page of a blob that the checkpoint which was
-// cut short had moved away from it.
+// takePage makes md page p free to be a root: it may have been a chain or extent page of a blob that the checkpoint
+// which was cut short had moved away from it.
 func (r *redo) takePage(p pageIndex) {
 	s := r.store
 	if !s.pages.test(int(p)) {
 		return
 	}
 	for _, b := range s.blobs {
-		for i, q := range b.st.pages {
-			if q == p && i > 0 {
-				r.losePage(b, i)
-				return
-			}
+		if slices.Index(b.st.pages, p) > 0 || slices.Contains(b.st.extentPages, p) {
+			r.losePage(b, p)
+			return
 		}
 	}
 }
 
-// losePage takes chain page i from a blob, which is written anew at the next checkpoint.
-func (r *redo) losePage(b *Blob, i int) {
+// losePage takes md page p from a blob, which is written anew at the next checkpoint.
+func (r *redo) losePage(b *Blob, p pageIndex) {
 	s := r.store
 	c := newChange(b)
 	c.need = b.need
 	s.markDirty(&c)
 	s.owed -= b.owed()
-	c.st.pages = append(append([]pageIndex(nil), b.st.pages[:i]...), b.st.pages[i+1:]...)
+	lost := func(q pageIndex) bool { return q == p }
+	c.st.pages = slices.DeleteFunc(slices.Clone(b.st.pages), lost)
+	c.st.extentPages = slices.DeleteFunc(slices.Clone(b.st.extentPages), lost)
 	b.st = c.st
 	s.owed += b.owed()
 }

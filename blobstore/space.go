@@ -12,6 +12,7 @@ type space struct {
 	hint    int           // no cluster below is free
 	pending []pendingFree // given up by transactions that may not be durable yet, in LSN order
 	waiting int64         // clusters of pending
+	settled int64         // clusters that were pending and have become free, ever
 
 	// On a sparse image only:
 	sparse   bool
@@ -124,6 +125,7 @@ func (s *space) settle(durable LSN) bool {
 		}
 		s.put(p.runs)
 		s.waiting -= clustersOf(p.runs)
+		s.settled += clustersOf(p.runs)
 		return true
 	})
 	return len(s.pending) < n
@@ -163,6 +165,7 @@ func (s *Store) reclaim() bool {
 	if len(s.space.pending) == 0 {
 		return false
 	}
+	before := s.space.settled
 	lsn := s.space.pending[len(s.space.pending)-1].lsn
 	if lsn > s.DurableLSN() {
 		s.mu.Unlock()
@@ -172,9 +175,8 @@ func (s *Store) reclaim() bool {
 			return false
 		}
 	}
-	before := s.space.used.count()
 	s.space.settle(s.DurableLSN())
-	return s.space.used.count() < before || len(s.space.pending) == 0
+	return s.space.settled > before
 }
 
 // back reserves the host's space for clusters that a transaction is about to use. The caller holds mu, which is let

@@ -34,6 +34,8 @@ type Store struct {
 	err     atomic.Pointer[error] // why nothing can be changed any more
 	durable atomic.Uint64         // newest LSN that survives a power cut
 
+	flushFailures uint64 // of the device when the store was opened
+
 	checkpointing sync.Mutex // held by the one checkpoint; mu and journal.writing are taken inside it
 	wake          chan struct{}
 	quit          chan struct{}
@@ -59,6 +61,7 @@ type Store struct {
 	starved        int // transactions that wait for room
 
 	vouchers         []*voucher // unconfirmed, in LSN order
+	setBackLSN       LSN        // newest transaction that took back, or covered up, what failed data writes were to fill
 	confirmed        LSN        // vouchers up to here have their bytes on the device
 	durableConfirmed LSN        // and that itself is durable
 	durableSequence  uint64     // newest frame that is durable

@@ -14,8 +14,6 @@ type voucher struct {
 	old   []byte // before
 	had   bool
 	done  bool // its data writes have completed, or failed and the change was set back
-
-	setBack LSN // the transaction that did so
 }
 
 func newVoucher(lsn LSN, c *change) *voucher {
@@ -87,17 +85,25 @@ func (s *Store) SyncVouched(lsn LSN, ios ...*IO) error {
 	if dataErr != nil {
 		return dataErr
 	}
+	if err == nil {
+		err = s.flush()
+	}
 	if err != nil {
 		return err
 	}
-	return s.flush()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed { // which may have given up the change while its data was under way
+		return ErrClosed
+	}
+	return nil
 }
 
 // dataDone says that the data a voucher covers has been written, or sets the change back if that failed.
 func (s *Store) dataDone(lsn LSN, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, v := range s.vouchers {
+	for _, v := range slices.Clone(s.vouchers) {
 		if v.lsn == lsn && !v.done {
 			if err != nil {
 				s.setBack(v)
@@ -110,29 +116,46 @@ func (s *Store) dataDone(lsn LSN, err error) {
 
 // setBack undoes a vouched change whose data could not be written, unless a later transaction has changed the attribute
 // again. It is a transaction of its own, in the same hold of mu that ends the voucher: a frame that carries the
-// voucher's confirmation can only come after it. The caller holds mu.
+// voucher's confirmation can only come after it. While the store is being closed it still works: the last checkpoint
+// waits for it. The caller holds mu, which is let go while a full frame is written.
 func (s *Store) setBack(v *voucher) {
-	b := s.blobs[v.id]
-	if b == nil || s.Err() != nil || s.readOnly || s.closed {
-		return
+	for s.Err() == nil {
+		b := s.blobs[v.id]
+		if b == nil {
+			break
+		}
+		if now, ok := b.st.xattrs.get(v.name); !ok || !sameSlice(now, v.value) {
+			break
+		}
+		if s.setBackIn(b, v) {
+			break
+		}
+		_ = s.flushPending() // its error is the store's
 	}
-	if now, ok := b.st.xattrs.get(v.name); !ok || !sameSlice(now, v.value) {
-		return
-	}
+	// Whoever took the state of an earlier transaction took what is not there.
+	s.setBackLSN = s.lastLocked()
+}
+
+// setBackIn commits the setting back of v in its blob; false means that the pending frame is full.
+func (s *Store) setBackIn(b *Blob, v *voucher) bool {
 	op := journalOp{kind: opSetXattr, id: v.id, name: v.name, value: v.old}
 	if !v.had {
 		op = journalOp{kind: opRemoveXattr, id: v.id, name: v.name}
 	}
 	rec := appendRecord(nil, []journalOp{op})
-	if !s.j.fits(len(rec)) || s.j.used()+frameBlocks(len(rec)) > s.j.geo.ring {
+	if !s.j.fits(len(rec)) {
+		return false
+	}
+	if s.j.used()+frameBlocks(len(rec)) > s.j.geo.ring { // a checkpoint cannot help: it waits for v
 		_ = s.fail(fmt.Errorf("%s: no room in the journal to set back %q of blob %v", s.dev.Name(), v.name, v.id))
-		return
+		return true
 	}
 	c := newChange(b)
 	c.apply(&op)
 	c.need = pagesNeeded(c.st)
-	v.setBack = s.j.add(rec)
+	s.j.add(rec)
 	s.install(&c)
+	return true
 }
 
 // sameSlice reports whether both are the same memory, or both empty.
@@ -208,7 +231,7 @@ func (s *Store) writeCarrier(lsn LSN) error {
 	s.mu.Lock()
 	switch {
 	case s.j.carried >= lsn:
-	case s.j.used()+1+ringSlack/2 > s.j.geo.ring:
+	case s.j.used()+1+ringSlack > s.j.geo.ring:
 		s.j.writing.Unlock()
 		s.askCheckpoint()
 		s.changed.Wait()
@@ -248,9 +271,9 @@ type sealedFrame struct {
 }
 
 // sealFrame takes the pending records, which may be none. The caller holds j.writing and mu.
-func (s *Store) sealFrame() *sealedFrame {
+func (s *Store) sealFrame() sealedFrame {
 	b, h, sealed := s.j.seal(s.confirmed, s.durableSequence)
-	return &sealedFrame{b, h, sealed.last}
+	return sealedFrame{b, h, sealed.last}
 }
 
 // writeFrame stores a sealed frame. The caller has held j.writing since it was sealed, and nothing else.
@@ -276,7 +299,7 @@ func (s *Store) appendFrame() error {
 	}
 	f := s.sealFrame()
 	s.mu.Unlock()
-	return s.writeFrame(f)
+	return s.writeFrame(&f)
 }
 
 // flushPoint is what a flush that is submitted now covers.
@@ -293,7 +316,7 @@ func (s *Store) flush() error {
 	s.mu.Lock()
 	p := s.flushPoint()
 	s.mu.Unlock()
-	err := s.dev.Flush()
+	err := s.flushDevice()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -303,6 +326,18 @@ func (s *Store) flush() error {
 		return err
 	}
 	s.flushed(p)
+	return nil
+}
+
+// flushDevice is a flush of the device that counts only if none has failed since the store was opened: one that did may
+// have dropped what this one was to make durable.
+func (s *Store) flushDevice() error {
+	if err := s.dev.Flush(); err != nil {
+		return err
+	}
+	if n, err := s.dev.FlushFailures(); n != s.flushFailures {
+		return fmt.Errorf("an earlier one failed: %w", err)
+	}
 	return nil
 }
 
