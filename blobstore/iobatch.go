@@ -24,8 +24,13 @@ func retryable(err error) bool {
 
 // waitRetry waits for a request and repeats it within maxTries. A request that needs it is rare, so the repetitions
 // are carried out one after the other.
-func waitRetry(dev *bdev.Device, r *bdev.Request) error {
-	err := dev.Wait(r)
+func waitRetry(dev *bdev.Device, r *bdev.Request) error { return retry(dev, r, dev.Wait(r)) }
+
+// requestRetry carries a request out and repeats it within maxTries.
+func requestRetry(dev *bdev.Device, r *bdev.Request) error { return retry(dev, r, dev.Do(r)) }
+
+// retry repeats a request that has failed with err, within maxTries.
+func retry(dev *bdev.Device, r *bdev.Request, err error) error {
 	for try := 1; err != nil && try < maxTries && retryable(err); try++ {
 		err = dev.Do(r)
 	}
@@ -37,11 +42,7 @@ func doRetry(dev *bdev.Device, op bdev.Op, buf []byte, off, length int64) error 
 	r := bdev.GetRequest()
 	defer bdev.PutRequest(r)
 	r.Op, r.Buf, r.Offset, r.Length = op, buf, off, length
-	err := dev.Do(r)
-	for try := 1; err != nil && try < maxTries && retryable(err); try++ {
-		err = dev.Do(r)
-	}
-	return hostSpace(err)
+	return requestRetry(dev, r)
 }
 
 // hostSpace turns the device's lack of space (the host of a sparse image) into the store's.
@@ -55,35 +56,48 @@ func hostSpace(err error) error {
 // batchDepth bounds the requests that a batch has under way.
 const batchDepth = 64
 
-// ioBatch is a set of transfers under way. The zero value is ready.
+// ioBatch is a set of transfers under way. The zero value is ready. The newest one is kept back until the next one
+// comes or wait carries it out: most batches are one transfer, which then is an operation of the waiter like any other.
 type ioBatch struct {
-	requests []*bdev.Request
-	err      error // first error of requests that were waited for early
+	newest   *bdev.Request
+	requests []*bdev.Request // submitted
+	err      error           // first error of requests that were waited for early
 }
 
-// start submits one transfer; the buffer belongs to the device until wait.
+// start adds one transfer; the buffer belongs to the device until wait.
 func (b *ioBatch) start(dev *bdev.Device, op bdev.Op, buf []byte, off int64) {
+	if b.newest != nil {
+		b.submit(dev, b.newest)
+	}
+	b.newest = bdev.GetRequest()
+	b.newest.Op, b.newest.Buf, b.newest.Offset = op, buf, off
+}
+
+func (b *ioBatch) submit(dev *bdev.Device, r *bdev.Request) {
 	if len(b.requests) == batchDepth {
-		b.reap(dev, b.requests[0])
+		b.reap(b.requests[0], waitRetry(dev, b.requests[0]))
 		b.requests = b.requests[:copy(b.requests, b.requests[1:])]
 	}
-	r := bdev.GetRequest()
-	r.Op, r.Buf, r.Offset = op, buf, off
 	dev.Submit(r)
 	b.requests = append(b.requests, r)
 }
 
 // wait returns when all transfers are finished, with the first error.
 func (b *ioBatch) wait(dev *bdev.Device) error {
+	if r := b.newest; r != nil {
+		b.newest = nil
+		b.reap(r, requestRetry(dev, r))
+	}
 	for _, r := range b.requests {
-		b.reap(dev, r)
+		b.reap(r, waitRetry(dev, r))
 	}
 	b.requests = b.requests[:0]
 	return b.err
 }
 
-func (b *ioBatch) reap(dev *bdev.Device, r *bdev.Request) {
-	if err := waitRetry(dev, r); err != nil && b.err == nil {
+// reap takes the result of a request and gives it back.
+func (b *ioBatch) reap(r *bdev.Request, err error) {
+	if err != nil && b.err == nil {
 		b.err = err
 	}
 	bdev.PutRequest(r)
