@@ -13,6 +13,7 @@ var ErrTooLarge = errors.New("transaction too large")
 // concurrent use. Nothing is visible before Commit. An error of an operation is reported by Commit.
 type Tx struct {
 	store   *Store
+	plan    *plan // from the first operation to Commit or Abort
 	steps   []step
 	created []BlobID // ids that are reserved
 	err     error    // first error of an operation
@@ -28,6 +29,24 @@ type step struct {
 // Begin starts a transaction.
 func (s *Store) Begin() *Tx { return &Tx{store: s} }
 
+// add appends an operation.
+func (tx *Tx) add(s step) {
+	if tx.plan == nil && !tx.done {
+		tx.plan = planPool.Get().(*plan)
+		tx.steps = tx.plan.steps
+	}
+	tx.steps = append(tx.steps, s)
+}
+
+// finish ends the transaction and gives its memory back.
+func (tx *Tx) finish() {
+	tx.done = true
+	if tx.plan != nil {
+		tx.plan.release(tx.steps)
+	}
+	tx.plan, tx.steps = nil, nil
+}
+
 // Create reserves the id of a new, empty blob; the blob exists after Commit. The id is 0 if there is none left or the
 // store cannot be changed; Commit says so.
 func (tx *Tx) Create() BlobID {
@@ -37,7 +56,7 @@ func (tx *Tx) Create() BlobID {
 		return 0
 	}
 	tx.created = append(tx.created, id)
-	tx.steps = append(tx.steps, step{op: journalOp{kind: opCreate, id: id}})
+	tx.add(step{op: journalOp{kind: opCreate, id: id}})
 	return id
 }
 
@@ -58,7 +77,7 @@ func (s *Store) reserveID() (BlobID, error) {
 
 // Delete removes a blob. Its clusters become free when the transaction is durable and the I/O on them is done.
 func (tx *Tx) Delete(id BlobID) {
-	tx.steps = append(tx.steps, step{op: journalOp{kind: opDelete, id: id}})
+	tx.add(step{op: journalOp{kind: opDelete, id: id}})
 }
 
 // Resize grows or cuts a blob to a number of clusters. What a blob grows by has undefined content.
@@ -66,7 +85,7 @@ func (tx *Tx) Resize(id BlobID, clusters int64) {
 	if clusters < 0 {
 		tx.fail(fmt.Errorf("%w: size of %d clusters", ErrInvalid, clusters))
 	}
-	tx.steps = append(tx.steps, step{op: journalOp{id: id}, resize: clusters})
+	tx.add(step{op: journalOp{id: id}, resize: clusters})
 }
 
 // SetXattr sets an attribute. Name and value together take at most 4063 bytes.
@@ -101,7 +120,7 @@ func (tx *Tx) xattr(op journalOp) {
 	if strings.HasPrefix(op.name, reservedXattrs) {
 		tx.fail(fmt.Errorf("%w: xattr names with %q are the store's own", ErrInvalid, reservedXattrs))
 	}
-	tx.steps = append(tx.steps, step{op: op})
+	tx.add(step{op: op})
 }
 
 func (tx *Tx) fail(err error) {
@@ -126,7 +145,7 @@ func (tx *Tx) Commit() (LSN, error) {
 	if tx.done {
 		return 0, fmt.Errorf("%w: the transaction is over", ErrInvalid)
 	}
-	tx.done = true
+	defer tx.finish()
 	lsn, err := tx.commit()
 	if err != nil {
 		tx.unreserve()
@@ -147,7 +166,8 @@ func (tx *Tx) commit() (LSN, error) {
 		if err := tx.store.writable(); err != nil {
 			return 0, err
 		}
-		p := plan{store: tx.store}
+		p := tx.plan
+		p.reset(tx.store)
 		err := p.make(tx.steps)
 		ready := false
 		if err == nil {
@@ -171,7 +191,7 @@ func (tx *Tx) Abort() {
 	tx.store.mu.Lock()
 	defer tx.store.mu.Unlock()
 	if !tx.done {
-		tx.done = true
+		tx.finish()
 		tx.unreserve()
 	}
 }
