@@ -31,11 +31,13 @@
 //
 // # A full device
 //
-// Set and Commit answer ErrNoSpace before the change enters the engine while less than a reserve is free: room for
-// every memtable, for one compaction and for the engine's own log. The store stays readable. Delete, DeleteRange and
-// batches of nothing but deletes may use part of the reserve, and compactions another part, so that deleting and then
-// Compact (or simply time) frees space again. ErrNoSpace is also the answer when an image file is sparse and the file
-// system below it fills up.
+// Set and Commit answer ErrNoSpace before the change enters the engine while less than a reserve is free: room for the
+// engine's log, for every memtable as a table and for one compaction, about 22 memtables (350 MiB with the default,
+// less on devices under 2 GiB, never more than a third of the device; Metrics tells). The store stays readable.
+// Delete, DeleteRange and batches of nothing but deletes may use part of the reserve, and compactions another part, so
+// that deleting and then Compact (or simply time) frees space again. A little of the reserve can be missing while a
+// compaction runs; a write that was refused then succeeds later. ErrNoSpace is also the answer when an image file is
+// sparse and the file system below it fills up.
 //
 // # Errors that end the process
 //

@@ -12,13 +12,16 @@ type events struct {
 	last   atomic.Pointer[error]
 }
 
-// listener hears the engine and calls tablesChanged after each flush and compaction. The engine may hold its locks
-// while it calls: nothing here blocks or calls back.
-func (e *events) listener(l Logger, tablesChanged func()) *pebble.EventListener {
+// listener hears the engine and tells the space guard when to look again. The engine may hold its locks while it calls:
+// nothing here blocks or calls back.
+func (e *events) listener(l Logger, g *spaceGuard) *pebble.EventListener {
 	ours := pebble.EventListener{
 		BackgroundError: e.note,
-		FlushEnd:        func(pebble.FlushInfo) { tablesChanged() },
-		CompactionEnd:   func(pebble.CompactionInfo) { tablesChanged() },
+		FlushEnd:        func(pebble.FlushInfo) { g.tablesChanged() },
+		CompactionEnd:   func(pebble.CompactionInfo) { g.tablesChanged() },
+		TableCreated:    func(pebble.TableCreateInfo) { g.filesChanged() },
+		TableDeleted:    func(pebble.TableDeleteInfo) { g.filesChanged() },
+		WALCreated:      func(pebble.WALCreateInfo) { g.filesChanged() },
 	}
 	if l == nil {
 		return &ours

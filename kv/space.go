@@ -26,6 +26,7 @@ const (
 	compactionMemTables = 2*l0CompactionFiles + baseLevelMemTables // one compaction of L0 into the base level
 	compactionFiles     = 8                                        // or this many of its tables, if that is more
 	slackClusters       = 16                                       // files are whole clusters
+	reservedPages       = 256                                      // metadata pages: every file takes one
 	maxReserveFraction  = 3                                        // of the device: never more than a third
 )
 
@@ -53,6 +54,11 @@ type spaceGuard struct {
 	backlog        func() int64
 	backlogChanged atomic.Bool
 	extra          atomic.Int64 // bytes of the backlog that the reserve has no room for
+
+	// Metadata pages can run out before clusters do. They count as bytes, so that the same floors hold for them.
+	pageBytes    int64 // what one free page is worth
+	freePages    atomic.Int64
+	pagesChanged atomic.Bool
 
 	large  atomic.Int64 // bytes of batches that are being committed
 	credit atomic.Int64 // bytes that may pass before anybody looks at the free space again
@@ -88,6 +94,9 @@ func (g *spaceGuard) setFloors(memTable int64) {
 		g.deleteFloor = scale(g.deleteFloor, limit, full)
 		g.reserve = limit
 	}
+	pages := g.fs.Store().Info().MDPages
+	g.pageBytes = g.reserve / max(1, min(reservedPages, pages/8))
+	g.pagesChanged.Store(true)
 }
 
 // scale is n*num/den without overflow for any device size.
@@ -104,7 +113,24 @@ func (g *spaceGuard) adapterOptions() vfsadapter.Options {
 // available is what can still be allocated, in bytes.
 func (g *spaceGuard) available() int64 {
 	g.refresh()
-	return g.fs.Usage().FreeBytes - g.missing.Load()
+	return min(g.fs.Usage().FreeBytes-g.missing.Load(), g.pagesInBytes())
+}
+
+// pagesInBytes is what the free metadata pages are worth: the reserve when only the reserved ones are free.
+func (g *spaceGuard) pagesInBytes() int64 {
+	if g.pagesChanged.Swap(false) {
+		i := g.fs.Store().Info()
+		g.freePages.Store(i.MDPages - i.UsedMDPages)
+	}
+	return g.freePages.Load() * g.pageBytes
+}
+
+// filesChanged hears of new and removed files of the engine, tablesChanged of the end of a flush or compaction.
+func (g *spaceGuard) filesChanged() { g.pagesChanged.Store(true) }
+
+func (g *spaceGuard) tablesChanged() {
+	g.backlogChanged.Store(true)
+	g.filesChanged()
 }
 
 // roomForTables is what compactions can use, in bytes.

@@ -51,7 +51,7 @@ func waitForSpace(t *testing.T, db *DB) {
 
 // TestFullDeviceHeals fills a device, reads, deletes in several ways, and fills it again.
 func TestFullDeviceHeals(t *testing.T) {
-	for _, device := range []string{"malloc:48MiB", "malloc:112MiB"} {
+	for _, device := range []string{"malloc:64MiB", "malloc:112MiB"} {
 		t.Run(device, func(t *testing.T) {
 			db := openTest(t, device, &Options{CreateIfMissing: true})
 			n := fill(t, db, 0)
@@ -151,12 +151,35 @@ func TestReserve(t *testing.T) {
 	}
 }
 
+// TestMetadataPages uses up the metadata pages instead of the clusters: the engine could not make its next log.
+func TestMetadataPages(t *testing.T) {
+	db := newTest(t)
+	require.NoError(t, db.fs.Mkdir("/other"))
+	info := db.fs.Store().Info()
+	n := 0
+	for ; n < int(info.MDPages-info.UsedMDPages)-20; n++ {
+		f, err := db.fs.Create(fmt.Sprintf("/other/%d", n))
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	require.NoError(t, db.Flush()) // the engine makes files, so the guard looks again
+	db.space.credit.Store(0)
+	db.space.filesChanged()
+	require.ErrorIs(t, db.Set(key(1), nil), ErrNoSpace)
+	require.Greater(t, db.fs.Usage().FreeBytes, 2*db.space.reserve)
+
+	require.NoError(t, db.fs.RemoveAll("/other"))
+	db.space.filesChanged()
+	require.NoError(t, db.Set(key(1), nil))
+}
+
 // TestHostSpace checks what the guard makes of a host that has less than the image needs.
 func TestHostSpace(t *testing.T) {
 	db := newTest(t)
 	total := db.fs.Usage().TotalBytes
 	free, unallocated := int64(1<<40), total
 	g := newSpaceGuard(db.fs, func() (int64, int64, error) { return free, unallocated, nil }, minMemTableSize)
+	g.pageBytes = total // not what this is about
 	before := g.available()
 	require.Equal(t, db.fs.Usage().FreeBytes, before, "a host with room changes nothing")
 
@@ -183,6 +206,7 @@ func TestCredit(t *testing.T) {
 	db := newTest(t)
 	looks, unallocated := 0, int64(0)
 	g := newSpaceGuard(db.fs, func() (int64, int64, error) { looks++; return 0, unallocated, nil }, minMemTableSize)
+	g.pageBytes = db.fs.Usage().TotalBytes // not what this is about
 	look := func() int {
 		looks = 0
 		for range 1000 {

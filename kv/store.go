@@ -78,14 +78,14 @@ func (db *DB) openEngine() error {
 		return err
 	}
 	po.FS = adapter
-	po.EventListener = db.events.listener(db.opts.Logger, func() { db.space.backlogChanged.Store(true) })
+	po.EventListener = db.events.listener(db.opts.Logger, db.space)
 	engine, err := pebble.Open(storeDir, po)
 	if err != nil {
 		return err
 	}
 	db.engine = engine
 	db.space.backlog = func() int64 { return engine.Metrics().Levels[0].TablesSize }
-	db.space.backlogChanged.Store(true)
+	db.space.tablesChanged()
 	return nil
 }
 

@@ -26,7 +26,11 @@ func newFS(t testing.TB, device string, o Options) *FS {
 	t.Helper()
 	dev, err := open.Device(device, open.Options{Create: true})
 	require.NoError(t, err)
-	require.NoError(t, blobfs.Format(dev, blobfs.FormatOptions{}))
+	var format blobfs.FormatOptions
+	if dev.Size() >= 1<<30 {
+		format.MDPages = 1 << 15 // some of Pebble's random options make thousands of files
+	}
+	require.NoError(t, blobfs.Format(dev, format))
 	bfs, err := blobfs.Open(dev, blobfs.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/blobfs"
+	"github.com/blobkv/blobkv/blobstore"
 )
 
 // Pebble's metamorphic test: one random sequence of operations, run under different random options, must give the same
@@ -23,9 +24,9 @@ import (
 
 const (
 	metamorphicSeeds   = 10
-	metamorphicOps     = 1500
+	metamorphicOps     = 2000
 	metamorphicOptions = 2 // option sets on our file system, each compared with Pebble's MemFS
-	crashOps           = 1200
+	crashOps           = 1500
 )
 
 // seeds returns n random seeds, or the one in BLOBKV_SEED.
@@ -119,6 +120,9 @@ func TestMetamorphicCrash(t *testing.T) {
 	}
 }
 
+// mountFormat has metadata pages for the thousands of files that some of Pebble's random options make.
+var mountFormat = blobfs.FormatOptions{FormatOptions: blobstore.FormatOptions{MDPages: 1 << 14}}
+
 // mountOption puts our file system between the engine and the crashable file system that the test gives it: the
 // device's image lives in the latter, so that what the test crashes is the device.
 type mountOption struct {
@@ -140,7 +144,7 @@ func (m *mountOption) Open(o *pebble.Options) error {
 		return err
 	}
 	if m.count == 0 {
-		if err := blobfs.Format(dev, blobfs.FormatOptions{}); err != nil {
+		if err := blobfs.Format(dev, mountFormat); err != nil {
 			return err
 		}
 	}
