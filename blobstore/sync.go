@@ -103,15 +103,16 @@ func (s *Store) SyncVouched(lsn LSN, ios ...*IO) error {
 func (s *Store) dataDone(lsn LSN, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, v := range slices.Clone(s.vouchers) {
-		if v.lsn == lsn && !v.done {
-			if err != nil {
-				s.setBack(v)
-			}
-			v.done = true
-			s.changed.Broadcast()
-		}
+	i := slices.IndexFunc(s.vouchers, func(v *voucher) bool { return v.lsn == lsn && !v.done })
+	if i < 0 {
+		return
 	}
+	v := s.vouchers[i]
+	if err != nil {
+		s.setBack(v)
+	}
+	v.done = true
+	s.changed.Broadcast()
 }
 
 // setBack undoes a vouched change whose data could not be written, unless a later transaction has changed the attribute
