@@ -10,8 +10,11 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain is also the program that the kill tests run and kill.
+// TestMain is also the program that the kill tests run and kill, and the one whose device dies.
 func TestMain(m *testing.M) {
+	if os.Getenv(fatalEnv) != "" {
+		os.Exit(fatalChild())
+	}
 	if device := os.Getenv(killDeviceEnv); device != "" {
 		os.Exit(killChild(device))
 	}
