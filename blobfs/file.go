@@ -175,6 +175,7 @@ func (d *fileData) endWriter() error {
 	}
 	d.wmu.Lock()
 	defer d.wmu.Unlock()
+	d.n.stamp()
 	err := d.writeOutAll()
 	if d.writers.Load() > 1 || err != nil {
 		return err

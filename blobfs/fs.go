@@ -45,6 +45,7 @@ type FS struct {
 	readMem      *dmabuf.Pool        // read-ahead buffers
 	readHolders  holders[*readAhead] // who has some
 	zeros        zeroBuffer          // what log-ahead writes
+	bounces      bounceCache         // what reads of odd ranges go through
 	stats        counters
 
 	// ns guards the tree: every node's place, links and opens. A change is committed to the store under it, so that

@@ -187,6 +187,7 @@ func (fs *FS) dropAll() error {
 		fs.dropData(n)
 	}
 	fs.zeros.close()
+	fs.bounces.close()
 	fs.readMem.Trim() // handles that are still open give theirs back when they are closed
 	return fs.writeMem.Close()
 }

@@ -14,6 +14,7 @@ type node struct {
 	id      blobstore.BlobID
 	size    atomic.Int64  // exact bytes; changed under fileData.mu
 	changed atomic.Int64  // time of the last change, in nanoseconds since 1970
+	written atomic.Bool   // since changed was set: a write has no time to look at the clock
 	lsn     atomic.Uint64 // newest transaction that touched the blob
 
 	vouched vouchSpan // bytes that recovery may still want to find unchanged; guarded by fileData.wmu
@@ -42,8 +43,23 @@ func (n *node) touch(lsn blobstore.LSN) {
 // lastLSN is the newest transaction that touched the blob.
 func (n *node) lastLSN() blobstore.LSN { return blobstore.LSN(n.lsn.Load()) }
 
+// markWritten notes a write. Its time will be that of the next stamp.
+func (n *node) markWritten() {
+	if !n.written.Load() {
+		n.written.Store(true)
+	}
+}
+
+// stamp sets the time of the last change if there was one since the last stamp: when a file is synced, closed or looked at.
+func (n *node) stamp() {
+	if n.written.Load() && n.written.Swap(false) {
+		n.changed.Store(now())
+	}
+}
+
 // info describes the node. The caller holds FS.ns.
 func (n *node) info() Info {
+	n.stamp()
 	return Info{
 		ID:      n.id,
 		Size:    n.size.Load(),

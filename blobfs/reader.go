@@ -5,8 +5,6 @@ import (
 	"io"
 	"math/bits"
 	"unsafe"
-
-	"github.com/blobkv/blobkv/internal/dmabuf"
 )
 
 // maxBounce is the largest piece of a read that goes through device memory, in bytes.
@@ -115,8 +113,8 @@ func (d *fileData) fromDevice(p []byte, off int64) error {
 func (d *fileData) bounce(p []byte, off int64) error {
 	lo := roundDown(off, d.fs.block)
 	hi := roundUp(off+int64(len(p)), d.fs.block)
-	buf := dmabuf.Default.Get(int(hi - lo))
-	defer dmabuf.Default.Put(buf)
+	buf, slot := d.fs.bounces.get(int(hi - lo))
+	defer d.fs.bounces.put(buf, slot)
 	if err := d.blob.Read(buf, lo); err != nil {
 		return err
 	}

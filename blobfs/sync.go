@@ -16,6 +16,7 @@ func (d *fileData) sync() error {
 		d.wmu.Unlock()
 		return err
 	}
+	d.n.stamp()
 	size := d.n.size.Load()
 	appended := size - d.committed
 	target := d.takeOff()

@@ -25,7 +25,7 @@ func (d *fileData) truncate(size int64) error {
 	} else if err := d.shrink(size); err != nil {
 		return err
 	}
-	d.n.changed.Store(now())
+	d.n.markWritten()
 	return nil
 }
 
@@ -58,6 +58,8 @@ func (d *fileData) commitShrink(size int64) error {
 	tx := d.fs.store.Begin()
 	tx.Resize(d.n.id, roundUp(size, d.fs.cluster)/d.fs.cluster)
 	if size < d.committed {
+		d.n.markWritten()
+		d.n.stamp()
 		tx.SetXattr(d.n.id, xattrLength, d.lengthNow(size))
 	}
 	lsn, err := tx.Commit()

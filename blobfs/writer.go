@@ -24,7 +24,7 @@ func (d *fileData) writeAt(p []byte, off int64) (int, error) {
 	}
 	n, err := d.putAll(p, off)
 	d.fs.stats.user.Add(int64(n))
-	d.n.changed.Store(now())
+	d.n.markWritten()
 	return n, err
 }
 
