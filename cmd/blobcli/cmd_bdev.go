@@ -190,18 +190,3 @@ func (f *perfFlags) resolve(dev *bdev.Device) error {
 	}
 	return f.validate(dev)
 }
-
-func (r *perfResult) text(w io.Writer) {
-	row(w, "device", r.Device)
-	row(w, "workload", fmt.Sprintf("%s, %d bytes, %d threads, depth %d, policy %s, seed %d", r.RW, r.BlockSize, r.Threads, r.Depth, r.Policy, r.Seed))
-	row(w, "I/O per second", fmt.Sprintf("%.0f (%d in %.2f s)", r.IOPS, r.IOs, r.Seconds))
-	row(w, "MB per second", fmt.Sprintf("%.1f", r.MBPerSec))
-	row(w, "latency µs", fmt.Sprintf("mean %.1f  p50 %.1f  p99 %.1f  p99.9 %.1f  max %.1f", r.MeanUS, r.P50US, r.P99US, r.P999US, r.MaxUS))
-	row(w, "CPU µs per I/O", fmt.Sprintf("%.2f", r.CPUPerIOUS))
-	if r.Verified > 0 {
-		row(w, "verified", fmt.Sprintf("%d pieces, all right", r.Verified))
-	}
-	if r.Note != "" {
-		row(w, "note", r.Note)
-	}
-}

@@ -144,14 +144,14 @@ func printable(value []byte) string {
 
 // parseBlobID reads an id as list prints it; a number below 2^32 is taken for the metadata page, as SPDK's tools do.
 func parseBlobID(text string) (blobstore.BlobID, error) {
-	n, err := strconv.ParseUint(text, 0, 64)
+	if page, err := strconv.ParseUint(text, 0, 32); err == nil {
+		return blobstore.BlobID(1<<32 | page), nil
+	}
+	id, err := blobstore.ParseBlobID(text)
 	if err != nil {
-		return 0, usagef("blob id %q: want a number such as 0x100000002", text)
+		return 0, &usageError{err}
 	}
-	if n < 1<<32 {
-		n |= 1 << 32
-	}
-	return blobstore.BlobID(n), nil
+	return id, nil
 }
 
 func (c *cli) blobExport(ctx context.Context, text, target string, force bool) error {

@@ -102,8 +102,12 @@ func (v checkView) text(w io.Writer) {
 		}
 		fmt.Fprintf(w, "%s: %s%s\n", f.Severity, f.Blob, f.Text)
 	}
-	fmt.Fprintf(w, "%s: %d blobs (%d refused, %d damaged), %d files, %d directories, %d findings\n",
-		v.Device, v.Blobs, v.Refused, v.Bad, v.Files, v.Dirs, len(v.Findings))
+	files := ""
+	if v.Dirs > 0 { // a file system of ours has a root at least
+		files = fmt.Sprintf(" %d files, %d directories,", v.Files, v.Dirs)
+	}
+	fmt.Fprintf(w, "%s: %d blobs (%d refused, %d damaged),%s %d findings\n",
+		v.Device, v.Blobs, v.Refused, v.Bad, files, len(v.Findings))
 	if v.OK {
 		fmt.Fprintln(w, "OK")
 	} else {

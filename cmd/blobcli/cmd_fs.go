@@ -64,12 +64,24 @@ func (c *cli) ls(dir string, long, recursive bool) error {
 		if err != nil {
 			return err
 		}
-		return c.print(entries, func(w io.Writer) {
+		err = c.print(entries, func(w io.Writer) {
 			for _, e := range entries {
 				printEntry(w, e, long)
 			}
 		})
+		return errors.Join(err, c.report(files.problems()))
 	})
+}
+
+// report prints what could not be read beside what could, and ends the command with exitFindings if there was anything.
+func (c *cli) report(problems []error) error {
+	for _, p := range problems {
+		fmt.Fprintln(c.stderr, "blobcli:", p)
+	}
+	if len(problems) > 0 {
+		return errFindings
+	}
+	return nil
 }
 
 // collect lists a directory; names are relative to the first one.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -24,7 +23,10 @@ func (c *cli) openDevice(o open.Options) (*bdev.Device, error) {
 }
 
 // isRAM says whether a device name makes a new device in memory each time.
-func isRAM(name string) bool { return strings.HasPrefix(name, "malloc:") }
+func isRAM(name string) bool {
+	spec, err := open.Parse(name)
+	return err == nil && spec.Scheme == "malloc"
+}
 
 // withDevice runs f on the device and closes it; the first error counts, close errors too.
 func (c *cli) withDevice(o open.Options, f func(*bdev.Device) error) error {

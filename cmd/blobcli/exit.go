@@ -9,6 +9,7 @@ import (
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/bdev/open"
+	"github.com/blobkv/blobkv/blobfs"
 	"github.com/blobkv/blobkv/blobstore"
 )
 
@@ -69,9 +70,13 @@ var exitCodes = []struct {
 	{blobstore.ErrNotBlobstore, exitNotStore},
 	{blobstore.ErrWrongType, exitNotStore},
 	{blobstore.ErrNewerVersion, exitNotStore},
+	{blobfs.ErrNotFS, exitNotStore},
+	{blobfs.ErrNewerVersion, exitNotStore},
 	{blobstore.ErrCorrupt, exitCorrupt},
+	{blobfs.ErrCorrupt, exitCorrupt},
 	{blobstore.ErrTruncated, exitCorrupt},
 	{syscall.ENOSPC, exitNoSpace},
+	{bdev.ErrNotExist, exitNotFound},
 	{fs.ErrNotExist, exitNotFound},
 	{syscall.EPIPE, exitOK},
 }

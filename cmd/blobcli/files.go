@@ -26,6 +26,7 @@ type fileReader interface {
 	list(dir string) ([]fileEntry, error)
 	stat(name string) (fileEntry, error)
 	copyTo(w io.Writer, name string) error
+	problems() []error // what could not be read as files
 }
 
 // withFiles runs f on the file system of the device, whichever of the two it is.
@@ -78,6 +79,8 @@ func (o ownFiles) list(dir string) ([]fileEntry, error) {
 	}
 	return list, err
 }
+
+func (o ownFiles) problems() []error { return nil }
 
 func (o ownFiles) stat(name string) (fileEntry, error) {
 	info, err := o.fs.Stat(name)

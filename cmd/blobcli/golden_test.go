@@ -103,3 +103,21 @@ func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:])
 }
+
+// TestLegacyDamage flips a byte of one file's name: the other files are listed and readable, the damage is named.
+func TestLegacyDamage(t *testing.T) {
+	path := golden(t, "blobfs-legacy.img.gz")
+	before := strings.Fields(ok(t, "-d", path, "ls"))
+	image, err := os.ReadFile(path)
+	require.NoError(t, err)
+	i := strings.Index(string(image), "CURRENT")
+	require.Positive(t, i)
+	image[i] ^= 1
+	require.NoError(t, os.WriteFile(path, image, 0o600))
+
+	r := blobcli("", "-d", path, "ls")
+	require.Equal(t, exitFindings, r.code, r.stderr)
+	require.Len(t, strings.Fields(r.stdout), len(before)-1)
+	require.Contains(t, r.stderr, "crc")
+	require.NotEmpty(t, ok(t, "-d", path, "cat", "000003.log"))
+}

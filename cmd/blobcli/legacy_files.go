@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
@@ -24,11 +23,16 @@ func (l legacyFiles) list(dir string) ([]fileEntry, error) {
 	for _, f := range l.l.List() {
 		list = append(list, legacyEntry(f))
 	}
+	return list, nil
+}
+
+// problems are the blobs that hold no sound file. They cost the others nothing.
+func (l legacyFiles) problems() []error {
 	var problems []error
 	for _, p := range l.l.Problems() {
 		problems = append(problems, fmt.Errorf("blob %v: %w", p.Blob, p.Err))
 	}
-	return list, errors.Join(problems...)
+	return problems
 }
 
 func (l legacyFiles) stat(name string) (fileEntry, error) {

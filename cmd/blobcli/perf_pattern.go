@@ -3,8 +3,6 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
-	"sync/atomic"
-	"time"
 )
 
 // pattern is content that every offset can be checked against: each 8-byte word is a mix of its offset and the seed.
@@ -22,7 +20,7 @@ func (p pattern) fill(b []byte, off int64) {
 	}
 }
 
-// check compares b with the content of offset off; a difference is errFindings with the place.
+// check compares b with the content of offset off; a difference is errContent with the place.
 func (p pattern) check(b []byte, off int64) error {
 	for i := 0; i+8 <= len(b); i += 8 {
 		if got, want := binary.LittleEndian.Uint64(b[i:]), p.word(off+int64(i)); got != want {
@@ -31,17 +29,3 @@ func (p pattern) check(b []byte, off int64) error {
 	}
 	return nil
 }
-
-var epoch = time.Now()
-
-// now is the monotonic clock.
-func now() time.Duration { return time.Since(epoch) }
-
-// counter is written by one worker and read by the progress line. The padding keeps workers off each other's lines.
-type counter struct {
-	n atomic.Uint64
-	_ [56]byte
-}
-
-func (c *counter) add(n uint64) { c.n.Store(c.n.Load() + n) }
-func (c *counter) load() uint64 { return c.n.Load() }
