@@ -21,20 +21,23 @@ type pageSource interface {
 }
 
 // decodeBlob reads the blob whose root is page root: its chain and the extent pages it refers to. Everything is
-// checked but what needs other blobs (clusters owned twice). A blob with unknown invalid-flags decodes no
-// further than its flags and has refused set.
+// checked but what needs other blobs (clusters owned twice). A blob with unknown invalid-flags has refused set and
+// decodes as far as it can, so that what it owns is known.
 func decodeBlob(src pageSource, root pageIndex) (*blobState, error) {
 	d := blobDecoder{src: src, state: &blobState{id: blobIDOf(root)}}
 	next := root
 	for seq := uint32(0); next != noPage; seq++ {
 		p, err := d.chainPage(next, seq)
+		if d.state.refused != nil && err != nil {
+			return d.state, nil
+		}
 		if err != nil {
 			return nil, err
 		}
-		if d.state.refused != nil {
-			return d.state, nil
-		}
 		next = p
+	}
+	if d.state.refused != nil {
+		return d.state, nil
 	}
 	if err := d.finish(); err != nil {
 		return nil, src.place(err, root)
@@ -82,9 +85,6 @@ func (d *blobDecoder) chainPage(p pageIndex, seq uint32) (pageIndex, error) {
 
 // descriptor applies one descriptor; off is its offset in the page, for errors.
 func (d *blobDecoder) descriptor(off int, kind byte, body []byte) error {
-	if d.state.refused != nil {
-		return nil
-	}
 	switch kind {
 	case descFlags:
 		return d.flagsDescriptor(off, body)

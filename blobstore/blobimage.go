@@ -215,6 +215,9 @@ func refusal(s *blobState) error {
 // interrupted reports whether a snapshot was being made or deleted when SPDK stopped.
 func (s *blobState) interrupted() bool { return s.has(xattrSnapTmp) || s.has(xattrSnapRemove) }
 
+// foreign reports whether the blob needs features of a newer version: it may own what this program does not see.
+func (s *blobState) foreign() bool { return s.flags.invalid&^knownInvalidFlags != 0 }
+
 func (s *blobState) has(internal string) bool {
 	_, ok := s.internal.get(internal)
 	return ok

@@ -421,6 +421,39 @@ func TestUnknownFlagsRefuseOneBlob(t *testing.T) {
 	require.True(t, m.blobs[blobIDOf(2)].flags.mdReadOnly())
 }
 
+// TestForeignBlobKeepsWhatItOwns: a blob that a newer program made is refused, and its chain and clusters stay its own, also
+// where this program cannot follow the chain.
+func TestForeignBlobKeepsWhatItOwns(t *testing.T) {
+	for _, broken := range []bool{false, true} {
+		dev := mallocDevice(t, 16<<20)
+		super, st := ownerOf(t, dev, true)
+		st.flags.invalid |= 1 << 40
+		rest := st.pages[1:]
+		pages, err := st.encode(func() (pageIndex, error) { p := rest[0]; rest = rest[1:]; return p, nil })
+		require.NoError(t, err)
+		if broken {
+			pages[1].data[100] ^= 1
+		}
+		for _, p := range pages {
+			require.NoError(t, dev.Write(p.data, super.pageOffset(p.index)))
+		}
+		s, err := Open(dev, OpenOptions{})
+		require.NoError(t, err)
+		_, err = s.Blob(st.id)
+		require.ErrorIs(t, err, ErrUnsupportedBlob)
+		eachCluster(&st, func(c clusterIndex) { require.True(t, s.space.used.test(int(c)), "cluster %d", c) })
+		for _, p := range st.pages {
+			require.True(t, s.pages.test(int(p)), "md page %d", p)
+		}
+		useSpace(t, s)
+		for _, p := range pages {
+			got := make([]byte, pageSize)
+			require.NoError(t, dev.Read(got, super.pageOffset(p.index)))
+			require.True(t, bytes.Equal(p.data, got), "md page %d", p.index)
+		}
+	}
+}
+
 // TestUnreadableSector: a page that the device cannot read costs the blob it belongs to and no other.
 func TestUnreadableSector(t *testing.T) {
 	st := newTestStore(t)

@@ -472,6 +472,39 @@ func TestForgottenRootPage(t *testing.T) {
 	}
 }
 
+// A blob that SPDK made between two sessions of ours, beyond the high-water mark that the journal remembers, is a blob.
+func TestBlobOfSPDKBetweenSessions(t *testing.T) {
+	dev := mallocDevice(t, 16<<20)
+	s := formatAndOpen(t, dev, FormatOptions{})
+	tx := s.Begin()
+	tx.SetXattr(tx.Create(), "ours", nil)
+	commit(t, tx)
+	require.NoError(t, s.Close())
+	st := &blobState{id: blobIDOf(9)}
+	st.xattrs.set("spdk", []byte("blob"))
+	pages, err := st.encode(noMorePages)
+	require.NoError(t, err)
+	require.NoError(t, dev.Write(pages[0].data, s.super.pageOffset(9)))
+	m, err := loadMetadata(dev, &s.super, loadOptions{})
+	require.NoError(t, err)
+	require.NoError(t, writeMasks(dev, &s.super, masksOf(m)))
+	for _, closed := range []bool{false, false, true, true} {
+		s, err := Open(dev, OpenOptions{})
+		require.NoError(t, err)
+		got, err := s.Stat(st.id)
+		require.NoError(t, err)
+		require.Equal(t, []byte("blob"), got.Xattrs["spdk"])
+		tx := s.Begin()
+		tx.SetXattr(tx.Create(), "ours", nil)
+		require.NoError(t, s.Sync(commit(t, tx)))
+		if closed {
+			closeAndCheck(t, s)
+		} else {
+			abandon(s)
+		}
+	}
+}
+
 // A store that SPDK left dirty is opened for writing only on request.
 func TestDirtyStoreOfSPDK(t *testing.T) {
 	dev := openDisk(t, goldenDisk(t, "bs-dirty", 4096))

@@ -90,8 +90,12 @@ func (t *journalTag) marshal() []byte {
 	return b
 }
 
+// readable reports whether a tag that is ErrNewerVersion allows to read a store whose journal holds nothing: it has
+// features of the lesser tiers only.
+func (t *journalTag) readable() bool { return t.invalid == 0 && t.dataRO|t.mdRO != 0 }
+
 // unmarshal reads the tag found on md page self. A feature this version does not know is ErrNewerVersion: all tiers are
-// refused, because none has been defined yet that could be honoured partly.
+// refused, because none has been defined yet that could be honoured partly; the tag is complete but for a newer version.
 func (t *journalTag) unmarshal(b []byte, self pageIndex) error {
 	le := binary.LittleEndian
 	if len(b) < journalTagSize {

@@ -1,6 +1,7 @@
 package blobstore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 )
@@ -105,7 +106,7 @@ func (l *loader) pageDamage(p pageIndex, b []byte) error {
 // damaged files a page that cannot be trusted: as a bad blob if it was the root of one, by its own id or by the mask of
 // blob ids, otherwise as a finding.
 func (l *loader) damaged(p pageIndex, b []byte, err error) {
-	if b == nil || looksLikeRoot(b, p) || l.disk != nil && l.disk.blobIDs.test(int(p)) {
+	if l.wasRoot(p, b) {
 		l.m.bad = append(l.m.bad, badBlob{blobIDOf(p), err})
 		return
 	}
@@ -114,6 +115,33 @@ func (l *loader) damaged(p pageIndex, b []byte, err error) {
 		severity = SeverityError
 	}
 	l.find(Finding{Severity: severity, Err: err})
+}
+
+// wasRoot reports whether a page that cannot be trusted was the root of a blob. Where no mask can tell, one that cannot
+// be read was.
+func (l *loader) wasRoot(p pageIndex, b []byte) bool {
+	if b != nil && looksLikeRoot(b, p) {
+		return true
+	}
+	if l.disk == nil {
+		return b == nil
+	}
+	return l.disk.blobIDs.test(int(p))
+}
+
+// keepMasked keeps what the masks on the device call used, below page limit, from being given to others: damaged blobs
+// own more than what is left of them says. Masks of a store that is not clean are those of its last close, which know
+// the blobs that were damaged then. They may claim too much, and that stays claimed as long as the damage.
+func (l *loader) keepMasked(limit int) {
+	disk := l.disk
+	if disk == nil {
+		var err error
+		if disk, err = readMasks(l.table.dev, &l.m.super); err != nil {
+			return
+		}
+	}
+	disk.pages.ranges(func(first, count int) { l.m.usedPages.setRange(first, min(count, limit-first)) })
+	disk.clusters.ranges(l.m.usedClusters.setRange)
 }
 
 // missingBlobs files the blobs that the mask of blob ids knows but whose root page is empty.
@@ -163,8 +191,8 @@ func (l *loader) compareMask(kind maskKind, at region, disk, want *bitmap) {
 
 func (l *loader) find(f Finding) { l.m.findings = append(l.m.findings, f) }
 
-// salvageBad keeps the pages and clusters of bad blobs from being given to others, as far as their pages that are
-// still valid name them.
+// salvageBad keeps the pages and clusters of bad blobs from being given to others, as far as what is left of their
+// pages names them. A root page is believed in that even if its checksum is wrong.
 func (l *loader) salvageBad() {
 	if len(l.m.bad) == 0 {
 		return
@@ -175,18 +203,27 @@ func (l *loader) salvageBad() {
 		l.m.usedPages.set(int(b.id.page()))
 	}
 	l.table.each(func(p pageIndex, b []byte) {
-		var h pageHeader
-		if b == nil || h.unmarshal(b) != nil || !bad[h.id] {
+		if b == nil {
 			return
 		}
-		l.m.usedPages.set(int(p))
-		l.salvageClusters(b)
+		var h pageHeader
+		if h.unmarshal(b) != nil {
+			if !looksLikeRoot(b, p) {
+				return
+			}
+			h = pageHeader{id: blobIDOf(p), next: pageIndex(binary.LittleEndian.Uint32(b[pageOffNext:]))}
+		}
+		if bad[h.id] {
+			l.m.usedPages.set(int(p))
+			l.m.usedPages.set(int(h.next))
+			l.salvageDescriptors(b)
+		}
 	})
 }
 
-// salvageClusters claims the clusters that a page's descriptors name.
-func (l *loader) salvageClusters(b []byte) {
-	eachDescriptor(b, func(_ int, kind byte, body []byte) error {
+// salvageDescriptors claims the clusters and extent pages that a page's descriptors name, as far as they make sense.
+func (l *loader) salvageDescriptors(b []byte) {
+	_ = eachDescriptor(b, func(_ int, kind byte, body []byte) error {
 		switch kind {
 		case descExtentRLE:
 			for ; len(body) >= rleEntrySize; body = body[rleEntrySize:] {
@@ -196,15 +233,19 @@ func (l *loader) salvageClusters(b []byte) {
 			for i := extentPageHeaderSize; i+4 <= len(body); i += 4 {
 				l.claimRun(extent{getCluster(body[i:]), 1})
 			}
+		case descExtentTable:
+			for i := tableHeaderSize; i+tableEntrySize <= len(body); i += tableEntrySize {
+				if page := binary.LittleEndian.Uint32(body[i:]); page != 0 { // 0: none
+					l.m.usedPages.set(int(page))
+				}
+			}
 		}
 		return nil
 	})
 }
 
 func (l *loader) claimRun(e extent) {
-	if !e.allocated() {
-		return
+	if e.allocated() && uint64(e.start)+uint64(e.count) <= uint64(l.m.super.clusters()) {
+		l.m.usedClusters.setRange(int(e.start), int(e.count))
 	}
-	n := min(uint64(e.count), uint64(l.m.super.clusters()))
-	l.m.usedClusters.setRange(int(e.start), int(n))
 }

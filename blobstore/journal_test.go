@@ -2,8 +2,10 @@ package blobstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -138,6 +140,121 @@ func TestLostHeaders(t *testing.T) {
 	require.ErrorIs(t, err, ErrCorrupt)
 	require.ErrorContains(t, err, "journal block 0")
 	require.ErrorContains(t, err, "journal block 1")
+}
+
+// The newest header gone, and with it the session that all newer frames belong to: that is no crash, not even if a single
+// frame was written in it.
+func TestLostHeaderOfASession(t *testing.T) {
+	for n := 1; n < 4; n++ {
+		disk, _, _ := dirtyDisk(t, 20)
+		dev := openDisk(t, disk)
+		require.NoError(t, reopened(dev, func(*Store) error { return nil }))
+		s, err := Open(dev, OpenOptions{})
+		require.NoError(t, err)
+		for range n {
+			tx := s.Begin()
+			tx.SetXattr(tx.Create(), "x", nil)
+			require.NoError(t, s.Sync(commit(t, tx)))
+		}
+		newest := s.j.file.offset(s.j.header.slot())
+		abandon(s)
+		flip(t, dev, newest+100)
+		_, err = Open(dev, OpenOptions{})
+		require.ErrorIs(t, err, ErrCorrupt, "%d frames", n)
+		flip(t, dev, newest+100)
+		require.NoError(t, reopened(dev, func(*Store) error { return nil }))
+	}
+}
+
+// The newest header gone while the images of the next checkpoint were being written over its own: the pages in place may
+// be those of the lost header, to which the journal must not be applied again.
+func TestLostHeaderUnderTornImages(t *testing.T) {
+	dev := openDisk(t, smallStore(t))
+	s, err := Open(dev, OpenOptions{})
+	require.NoError(t, err)
+	tx := s.Begin()
+	id := tx.Create()
+	tx.SetXattr(id, "v", []byte("1"))
+	commit(t, tx)
+	require.NoError(t, s.checkpoint())
+	newest := s.j.file.offset(s.j.header.slot())
+	image := s.j.file.offset(s.j.geo.imageBlock() + s.j.geo.imageHeader)
+	abandon(s)
+	flip(t, dev, image+100) // torn by the next checkpoint
+	ro, err := Open(dev, OpenOptions{ReadOnly: true})
+	require.NoError(t, err, "the header is there")
+	require.NoError(t, ro.Close())
+	flip(t, dev, newest+100)
+	_, err = Open(dev, OpenOptions{})
+	require.ErrorIs(t, err, ErrCorrupt)
+	require.ErrorContains(t, err, "journal images")
+}
+
+// A journal of a newer program is left alone also where it holds nothing; what its features allow is reading.
+func TestNewerJournal(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		off      int // in the tag
+		v        byte
+		readable bool
+	}{
+		{"version", 0, 2, false}, {"invalid feature", 4, 1, false}, {"data feature", 12, 1, true}, {"metadata feature", 20, 1, true},
+	} {
+		dev := openDisk(t, smallStore(t))
+		s, err := Open(dev, OpenOptions{})
+		require.NoError(t, err)
+		tx := s.Begin()
+		tx.SetXattr(tx.Create(), "n", []byte{1})
+		commit(t, tx)
+		require.NoError(t, s.Close())
+		st := s.blobs[s.journalID].st.clone()
+		v, _ := st.xattrs.get(journalXattr)
+		v = bytes.Clone(v)
+		v[c.off] = c.v
+		st.xattrs.set(journalXattr, v)
+		pages, err := st.encode(noMorePages)
+		require.NoError(t, err)
+		require.NoError(t, dev.Write(pages[0].data, s.super.pageOffset(0)))
+		before := contentOf(t, dev)
+		_, err = Open(dev, OpenOptions{})
+		require.ErrorIs(t, err, ErrNewerVersion, c.name)
+		ro, err := Open(dev, OpenOptions{ReadOnly: true})
+		if c.readable {
+			require.NoError(t, err, c.name)
+			require.Equal(t, s.IDs(), ro.IDs())
+			require.NoError(t, ro.Close())
+		} else {
+			require.ErrorIs(t, err, ErrNewerVersion, c.name)
+		}
+		require.True(t, bytes.Equal(before, contentOf(t, dev)), c.name)
+	}
+}
+
+// A header of a newer version is not damage that may be repaired.
+func TestNewerJournalHeader(t *testing.T) {
+	dev := openDisk(t, smallStore(t))
+	ji := journalIn(t, dev)
+	for slot := range journalSlots {
+		b := make([]byte, journalBlock)
+		off := ji.file.offset(slot)
+		ji.base.generation = uint64(slot)
+		ji.base.marshal(b)
+		binary.LittleEndian.PutUint32(b[8:], journalVersion+1)
+		binary.LittleEndian.PutUint32(b[journalSumOffset:], crc32.Checksum(b[:journalSumOffset], castagnoli))
+		require.NoError(t, dev.Write(b, off))
+		_, err := Open(dev, OpenOptions{})
+		require.ErrorIs(t, err, ErrNewerVersion)
+	}
+}
+
+// contentOf is all that a device holds.
+func contentOf(t *testing.T, dev *bdev.Device) []byte {
+	t.Helper()
+	b := make([]byte, dev.Size())
+	for off := 0; off < len(b); off += 1 << 20 {
+		require.NoError(t, dev.Read(b[off:min(off+1<<20, len(b))], int64(off)))
+	}
+	return b
 }
 
 // After a clean close the journal holds nothing, so damage to all of it is repaired in passing.

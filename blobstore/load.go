@@ -16,6 +16,21 @@ type metadata struct {
 	usedClusters bitmap                // clusters in use, rebuilt from the blobs; whole store, in clusters
 	findings     []Finding             // what a check reports besides bad blobs
 	scanned      bool                  // the whole metadata region (below highWater) was read
+	unread       error                 // of a page that the device could not read, nil if it could read all
+	masks        *masks                // on the device, nil if they mean nothing
+}
+
+// incomplete reports whether a blob may own pages and clusters that its readable pages do not name.
+func (m *metadata) incomplete() bool {
+	if len(m.bad) > 0 {
+		return true
+	}
+	for _, s := range m.blobs {
+		if s.foreign() {
+			return true
+		}
+	}
+	return false
 }
 
 // badBlob is a root page, or what was one, whose blob cannot be read.
@@ -103,6 +118,7 @@ func loadByMasks(dev mdDevice, super *superblock, disk *masks, o loadOptions) *m
 	if len(m.bad) > 0 || !disk.matches(m) {
 		return nil
 	}
+	m.masks = disk
 	return m
 }
 
@@ -120,9 +136,12 @@ func loadByScan(dev mdDevice, super *superblock, disk *masks, o loadOptions) (*m
 		return nil, fmt.Errorf("%s: metadata region at offset %d: %w", dev.Name(), super.md.offset(), l.table.anyFailure())
 	}
 	m := l.run()
-	m.scanned = true
+	m.scanned, m.masks, m.unread = true, disk, l.table.anyFailure()
 	if disk != nil {
 		l.compareMasks()
+	}
+	if m.incomplete() {
+		l.keepMasked(limit)
 	}
 	return m, nil
 }
@@ -165,6 +184,9 @@ func (k *masks) matches(m *metadata) bool {
 	ids := m.usedBlobIDs()
 	return k.pages.equal(&m.usedPages) && k.clusters.equal(&m.usedClusters) && k.blobIDs.equal(&ids)
 }
+
+// knows reports whether there are masks and they name the blob.
+func (k *masks) knows(id BlobID) bool { return k != nil && k.blobIDs.test(int(id.page())) }
 
 // usedBlobIDs is the set of root pages, those of bad blobs included.
 func (m *metadata) usedBlobIDs() bitmap {

@@ -1,6 +1,7 @@
 package blobstore
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -12,7 +13,8 @@ import (
 type OpenOptions struct {
 	ReadOnly bool   // nothing on the device changes; a dirty store is recovered in memory
 	Type     string // the bstype that is expected; "" accepts any
-	// Recover opens a store for writing that SPDK left dirty, trusting what its metadata pages say.
+	// Recover opens a store for writing that SPDK left dirty, or that is dirty and has metadata or vouched bytes which
+	// the device cannot read, trusting what can be read: what belongs to damaged blobs may be given to others.
 	Recover  bool
 	Progress func(done, total int64) // metadata pages read
 }
@@ -102,6 +104,9 @@ func (s *Store) mountClean(o OpenOptions, masks bool) error {
 	if st != nil {
 		s.journalID = st.id
 	}
+	if err := s.mayUse(st, m, o); err != nil {
+		return err
+	}
 	s.adopt(m)
 	if s.readOnly {
 		return nil
@@ -112,6 +117,11 @@ func (s *Store) mountClean(o OpenOptions, masks bool) error {
 	if err := s.scrub(); err != nil {
 		return err
 	}
+	if st != nil && !m.masks.knows(st.id) {
+		if err := s.rewriteJournalPage(st.id.page()); err != nil {
+			return err
+		}
+	}
 	if err := s.openJournal(st); err != nil {
 		return err
 	}
@@ -121,16 +131,41 @@ func (s *Store) mountClean(o OpenOptions, masks bool) error {
 	return s.writeSuper(versionDirty, 0)
 }
 
-// journalOf is the journal among blobs that can be trusted.
+// journalOf is the journal's blob, nil if there is none.
 func journalOf(m *metadata) *blobState {
 	for _, id := range m.ids() {
-		if st := m.blobs[id]; st.refused == nil {
-			if _, ok := journalTagOf(st); ok {
-				return st
-			}
+		if _, ok, _ := journalTagOf(m.blobs[id]); ok {
+			return m.blobs[id]
 		}
 	}
 	return nil
+}
+
+// mayUse is the error of opening a store with journal st, if any, that needs no replay. A store of a newer program may be
+// read if its features allow it. Writing takes a journal that can be trusted, or the certainty that there is none: it
+// must not get a second one while the first cannot be read.
+func (s *Store) mayUse(st *blobState, m *metadata, o OpenOptions) error {
+	if st != nil {
+		tag, _, err := journalTagOf(st)
+		if err != nil && !(s.readOnly && tag.readable()) {
+			return fmt.Errorf("%s: journal at md page %d: %w", s.dev.Name(), st.id.page(), err)
+		}
+		if st.refused != nil && !s.readOnly {
+			return fmt.Errorf("%s: journal blob %v: %w", s.dev.Name(), st.id, st.refused)
+		}
+	}
+	if s.readOnly || m.unread == nil {
+		return nil
+	}
+	if st == nil || m.masks == nil && !o.Recover {
+		return s.unreadable(m)
+	}
+	return nil
+}
+
+// unreadable is the error of opening a store for writing while nobody knows what blobs own whose pages cannot be read.
+func (s *Store) unreadable(m *metadata) error {
+	return fmt.Errorf("%s: %w; open it read-only or ask for recovery", s.dev.Name(), m.unread)
 }
 
 // scrub zeroes md pages below the high-water mark that hold something but belong to nothing: once the superblock says
@@ -162,6 +197,25 @@ func (s *Store) scrub() error {
 	return s.flushDevice()
 }
 
+// rewriteJournalPage writes the journal's md page again as it is. The last open for writing made the journal and got no
+// further: if its flush failed, the page may be in a cache that will never write it.
+func (s *Store) rewriteJournalPage(p pageIndex) error {
+	b := s.mem.Get(pageSize)
+	defer s.mem.Put(b)
+	off := s.super.pageOffset(p)
+	err := doRetry(s.dev, bdev.OpRead, b, off, 0)
+	if err == nil {
+		err = doRetry(s.dev, bdev.OpWrite, b, off, 0)
+	}
+	if err == nil {
+		err = s.flushDevice()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: journal's md page at offset %d: %w", s.dev.Name(), off, err)
+	}
+	return nil
+}
+
 // openJournal prepares the journal of a clean store, and makes one if there is none.
 func (s *Store) openJournal(st *blobState) error {
 	var ji *journalImage
@@ -169,17 +223,16 @@ func (s *Store) openJournal(st *blobState) error {
 	if st == nil {
 		ji, err = s.addJournal()
 	} else {
-		tag, _ := journalTagOf(st)
-		if tag.page != st.id.page() {
-			return fmt.Errorf("%s: journal: %w", s.dev.Name(), ErrNewerVersion)
-		}
+		tag, _, _ := journalTagOf(st)
 		ji, err = readJournal(s.dev, &s.super, st, tag, s.mem, false)
 	}
 	if err != nil {
 		return err
 	}
-	if ji.headerErr() != nil { // it holds nothing: what is damaged is only the place where it would go on
-		if ji.base, err = ji.file.format(ji.tag.uuid, s.space.sparse); err != nil {
+	if err := ji.headerErr(); errors.Is(err, ErrNewerVersion) {
+		return err
+	} else if err != nil { // it holds nothing: what is damaged is only the place where it would go on
+		if ji.base, err = ji.file.format(ji.tag.uuid, true); err != nil {
 			return err
 		}
 		if err := s.flushDevice(); err != nil {
@@ -225,11 +278,14 @@ func (s *Store) mountDirty(o OpenOptions) error {
 	if err != nil {
 		return err
 	}
+	if m.unread != nil && !s.readOnly && !o.Recover {
+		return s.unreadable(m)
+	}
 	s.recovered = true
 	s.journalID = st.id
 	s.adopt(m)
 	s.highWater = max(s.highWater, ji.base.highWater)
-	r := redo{store: s}
+	r := redo{store: s, recover: o.Recover}
 	end, err := ji.replay(&r)
 	if err != nil {
 		return err

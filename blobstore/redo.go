@@ -12,7 +12,8 @@ import (
 type redo struct {
 	store   *Store
 	records int
-	voided  int // vouched changes whose bytes were not there
+	voided  int  // vouched changes whose bytes were not there
+	recover bool // bytes that cannot be read count as not there
 	work    []change
 }
 
@@ -30,10 +31,13 @@ func (r *redo) record(rec record, confirmed bool) error {
 			vouched = i
 			continue
 		}
-		if c := r.change(op); c != nil {
-			r.claim(c, op)
-			c.apply(op)
+		c := r.change(op)
+		if c == nil { // an extension of a damaged blob is still its own
+			r.store.keep(op.runs)
+			continue
 		}
+		r.claim(c, op)
+		c.apply(op)
 	}
 	if vouched >= 0 {
 		if err := r.vouched(&rec.ops[vouched]); err != nil {
@@ -120,27 +124,40 @@ func (r *redo) losePage(b *Blob, p pageIndex) {
 // claim marks the clusters that an extension takes. Which transaction may have them was decided at commit.
 func (r *redo) claim(c *change, op *journalOp) {
 	s := r.store
-	for _, e := range op.runs {
-		first, end := uint64(s.super.mdClusters()), uint64(s.super.clusters())
-		if uint64(e.start) < first || uint64(e.start)+uint64(e.count) > end {
-			c.st.refused = corruptAt(s.dev, s.super.pageOffset(op.id.page()), fmt.Sprintf("blob %v: extent", op.id),
-				fmt.Sprintf("clusters %d to %d", first, end-1), e.String())
-			op.runs = nil
-			return
-		}
-		s.space.used.setRange(int(e.start), int(e.count))
+	if e := s.keep(op.runs); e.count != 0 {
+		c.st.refused = corruptAt(s.dev, s.super.pageOffset(op.id.page()), fmt.Sprintf("blob %v: extent", op.id),
+			fmt.Sprintf("clusters %d to %d", s.super.mdClusters(), s.super.clusters()-1), e.String())
+		op.runs = nil
 	}
 }
 
-// vouched applies a vouched change that is not confirmed, if its bytes are on the device.
+// keep marks clusters as used and returns the first run that lies outside the data area, if any.
+func (s *Store) keep(runs []extent) (outside extent) {
+	first, end := uint64(s.super.mdClusters()), uint64(s.super.clusters())
+	for _, e := range runs {
+		if uint64(e.start) < first || uint64(e.start)+uint64(e.count) > end {
+			return e
+		}
+		s.space.used.setRange(int(e.start), int(e.count))
+	}
+	return extent{}
+}
+
+// vouched applies a vouched change that is not confirmed, if its bytes are on the device. If they cannot be read nobody can
+// tell: a store that is opened to read goes without the blob, one that is opened for writing is left alone, because its
+// next checkpoint would decide.
 func (r *redo) vouched(op *journalOp) error {
 	c := r.change(op)
 	if c == nil {
 		return nil
 	}
 	ok, err := r.store.vouchHolds(c.st, op.vouch)
-	if err != nil {
-		return err
+	if err != nil && r.store.readOnly {
+		c.st.refused = err
+		return nil
+	}
+	if err != nil && !r.recover {
+		return fmt.Errorf("%w; open it read-only, or ask for recovery to do without this change", err)
 	}
 	if !ok {
 		r.voided++

@@ -26,18 +26,20 @@ type journalImage struct {
 	finish   bool  // base is that of the images and not in its slot yet
 	imageErr error // why the image area does not count, nil if it does or holds an old checkpoint
 
-	ring []byte // the ring's content
+	ring       []byte        // the ring's content
+	unreadable map[int]error // blocks of the ring that the device could not read; they are zeros in ring
 }
 
-// journalTagOf is the tag of a blob that is the journal.
-func journalTagOf(st *blobState) (journalTag, bool) {
+// journalTagOf is the tag of a blob that is the journal. err is an ErrNewerVersion that the tag gives rise to.
+func journalTagOf(st *blobState) (tag journalTag, ok bool, err error) {
 	v, ok := st.xattrs.get(journalXattr)
 	if !ok {
-		return journalTag{}, false
+		return tag, false, nil
 	}
-	var tag journalTag
-	err := tag.unmarshal(v, st.id.page())
-	return tag, err == nil || errors.Is(err, ErrNewerVersion)
+	if err = tag.unmarshal(v, st.id.page()); err == nil || errors.Is(err, ErrNewerVersion) {
+		return tag, true, err
+	}
+	return tag, false, nil // a copy of the journal's page, or an xattr of somebody else
 }
 
 // findJournal looks for the journal of a store whose other metadata cannot be trusted: the blob with the lowest md page
@@ -96,14 +98,15 @@ func readJournal(dev *bdev.Device, super *superblock, st *blobState, tag journal
 		return nil, fmt.Errorf("%s: journal blob %v: %w", dev.Name(), st.id, err)
 	}
 	ji := &journalImage{device: dev.Name(), file: file, tag: tag, page: st.id.page()}
-	if err := ji.readHeaders(super.mdPages()); err != nil || !whole {
-		return ji, err
+	ji.readHeaders(super.mdPages())
+	if !whole {
+		return ji, nil
 	}
 	if err := ji.readImages(super); err != nil {
 		return nil, err
 	}
-	ji.ring = make([]byte, file.geo.ring*journalBlock)
-	return ji, file.read(ji.ring, file.geo.ringBlock())
+	ji.readRing()
+	return ji, nil
 }
 
 // place puts an error found at an offset of journal block n onto the device.
@@ -111,15 +114,33 @@ func (ji *journalImage) place(err error, n int) error {
 	return at(err, ji.device, ji.file.offset(n), fmt.Sprintf("journal block %d", n))
 }
 
-// readHeaders reads both slots; base is the newer valid one.
-func (ji *journalImage) readHeaders(mdPages int) error {
-	b := make([]byte, journalSlots*journalBlock)
-	if err := ji.file.read(b, 0); err != nil {
-		return err
+// readRing reads the whole ring, block by block if need be: what cannot be read holds no frame, and matters only if the
+// chain leads there.
+func (ji *journalImage) readRing() {
+	first := ji.file.geo.ringBlock()
+	ji.ring = make([]byte, ji.file.geo.ring*journalBlock)
+	if ji.file.read(ji.ring, first) == nil {
+		return
 	}
+	ji.unreadable = make(map[int]error)
+	for i := range ji.file.geo.ring {
+		b := ji.ring[i*journalBlock : (i+1)*journalBlock]
+		if err := ji.file.read(b, first+i); err != nil {
+			ji.unreadable[i] = err
+			clear(b)
+		}
+	}
+}
+
+// readHeaders reads both slots; base is the newer valid one. A slot that cannot be read is like one that is damaged.
+func (ji *journalImage) readHeaders(mdPages int) {
+	b := make([]byte, journalBlock)
 	for i := range ji.headers {
 		h := &ji.headers[i]
-		err := h.unmarshal(b[i*journalBlock:], ji.tag.uuid)
+		err := ji.file.read(b, i)
+		if err == nil {
+			err = h.unmarshal(b, ji.tag.uuid)
+		}
 		if err == nil {
 			err = h.validate(ji.file.geo, mdPages)
 		}
@@ -131,23 +152,39 @@ func (ji *journalImage) readHeaders(mdPages int) error {
 			ji.base = *h
 		}
 	}
-	return nil
 }
 
-// headerErr is the error of a journal without any valid header.
+// nextHeaderErr is why the header that would follow the base is not valid; nil says that its slot holds the one before
+// the base.
+func (ji *journalImage) nextHeaderErr() error {
+	return ji.headerErrs[(ji.base.generation+1)%journalSlots]
+}
+
+// headerErr is the error of a journal without a valid header, without a trustworthy one, or with one of a newer version.
+// The base cannot be trusted if the header after it may be what is damaged and the image area has been changed since:
+// then the pages in place may be those of the lost header.
 func (ji *journalImage) headerErr() error {
+	for _, err := range ji.headerErrs {
+		if errors.Is(err, ErrNewerVersion) {
+			return err
+		}
+	}
 	if ji.headerErrs[0] != nil && ji.headerErrs[1] != nil {
 		return errors.Join(ji.headerErrs[0], ji.headerErrs[1])
+	}
+	if err := ji.nextHeaderErr(); err != nil && ji.imageErr != nil {
+		return errors.Join(err, ji.imageErr)
 	}
 	return nil
 }
 
 // readImages reads the image area. If it holds a complete checkpoint that is newer than the newest header, that becomes
-// the base.
+// the base. No more is read than counts; what counts and cannot be read is an error, because the pages in place
+// may be half of that checkpoint.
 func (ji *journalImage) readImages(super *superblock) error {
 	geo := ji.file.geo
 	head := make([]byte, geo.imageHeader*journalBlock)
-	if err := ji.file.read(head, geo.imageBlock()); err != nil {
+	if err := ji.file.read(head[:journalBlock], geo.imageBlock()); err != nil {
 		return err
 	}
 	if allZero(head[:journalSectorSize]) {
@@ -161,16 +198,26 @@ func (ji *journalImage) readImages(super *superblock) error {
 	if h.generation <= ji.base.generation {
 		return nil // that checkpoint is in place
 	}
+	if h.generation != ji.base.generation+1 {
+		return ji.place(corruptf(32, "journal images: generation (a header is lost)",
+			fmt.Sprintf("at most %d", ji.base.generation+1), fmt.Sprint(h.generation)), geo.imageBlock())
+	}
 	if int64(h.count) > int64(geo.images) {
 		err := corruptf(12, "journal images: number", fmt.Sprintf("at most %d", geo.images), fmt.Sprint(h.count))
 		ji.imageErr = ji.place(err, geo.imageBlock())
 		return nil
 	}
+	list := imageListOffset + int(h.count)*imageEntrySize
+	if list > journalBlock {
+		if err := ji.file.read(head[journalBlock:ceilDiv(list, journalBlock)*journalBlock], geo.imageBlock()+1); err != nil {
+			return err
+		}
+	}
 	data := make([]byte, int(h.count)*pageSize)
 	if err := ji.file.read(data, geo.imageBlock()+geo.imageHeader); err != nil {
 		return err
 	}
-	return ji.useImages(super, &h, head[:imageListOffset+int(h.count)*imageEntrySize], data)
+	return ji.useImages(super, &h, head[:list], data)
 }
 
 // useImages makes a newer checkpoint the base if it is whole. A torn one is what a crash leaves.
@@ -182,10 +229,6 @@ func (ji *journalImage) useImages(super *superblock, h *imageHeader, head, data 
 	if got := sum.Sum(); got != h.sum {
 		ji.imageErr = ji.place(corruptf(40, "journal images: checksum", hex64(got), hex64(h.sum)), geo.imageBlock())
 		return nil
-	}
-	if h.generation != ji.base.generation+1 {
-		return ji.place(corruptf(32, "journal images: generation (a header is lost)",
-			fmt.Sprintf("at most %d", ji.base.generation+1), fmt.Sprint(h.generation)), geo.imageBlock())
 	}
 	var next journalHeader
 	err := next.unmarshal(head[imageEmbedOffset:], ji.tag.uuid)
@@ -244,6 +287,9 @@ func (ji *journalImage) replay(v journalVisitor) (journalEnd, error) {
 	var frames [][]byte
 	for {
 		b, h, err := ji.nextFrame(&end)
+		if err != nil && !errors.Is(err, ErrCorrupt) {
+			return end, err // it cannot be read, so nobody knows whether it is there
+		}
 		if err != nil {
 			end.stopped = err
 			break
@@ -273,6 +319,9 @@ func (ji *journalImage) replay(v journalVisitor) (journalEnd, error) {
 // nextFrame returns the frame at the end of the chain so far.
 func (ji *journalImage) nextFrame(end *journalEnd) ([]byte, frameHeader, error) {
 	var h frameHeader
+	if err := ji.unreadable[ji.ringBlock(end.position)]; err != nil {
+		return nil, h, err
+	}
 	b, err := ji.frameAt(end.position, &h)
 	if err != nil {
 		return nil, h, err
@@ -292,7 +341,9 @@ func (ji *journalImage) nextFrame(end *journalEnd) ([]byte, frameHeader, error) 
 	case h.first != end.lsn+1:
 		err = corruptf(48, "journal frame: first LSN", fmt.Sprint(end.lsn+1), fmt.Sprint(h.first))
 	default:
-		err = h.verify(b)
+		if err = ji.unreadableIn(&h); err == nil {
+			err = h.verify(b)
+		}
 	}
 	return b, h, at(err, ji.device, ji.ringOffset(end.position), "")
 }
@@ -315,28 +366,51 @@ func (ji *journalImage) frameAt(position uint64, h *frameHeader) (b []byte, err 
 	return append(b, ji.ring[:size-len(b)]...), nil
 }
 
-// ringOffset is the byte offset on the device of a ring position.
-func (ji *journalImage) ringOffset(position uint64) int64 {
-	return ji.file.offset(ji.file.geo.ringBlock() + int(position%uint64(ji.file.geo.ring)))
+// unreadableIn is the error of a block of frame h that cannot be read, if there is one.
+func (ji *journalImage) unreadableIn(h *frameHeader) error {
+	for i := range h.blocks() {
+		if err := ji.unreadable[ji.ringBlock(h.position+uint64(i))]; err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// lostFrames looks for proof that the chain once went on: a later frame of the same session which says that a frame at
-// or after the chain's end was durable. A crash cannot leave that; a damaged frame or header can. Silence would
-// mean losing transactions that were acknowledged.
+// ringBlock is the block of the ring at a position.
+func (ji *journalImage) ringBlock(position uint64) int {
+	return int(position % uint64(ji.file.geo.ring))
+}
+
+// ringOffset is the byte offset on the device of a ring position.
+func (ji *journalImage) ringOffset(position uint64) int64 {
+	return ji.file.offset(ji.file.geo.ringBlock() + ji.ringBlock(position))
+}
+
+// lostFrames looks for proof that the chain once went on: a later frame which says that a frame at or after the chain's
+// end was durable. A crash cannot leave that; a damaged frame can, and so can a damaged header, which hides a session:
+// sequences go on from one session to the next, and what an earlier one left beyond its end never says so. Silence
+// would mean losing transactions that were acknowledged.
 func (ji *journalImage) lostFrames(end *journalEnd) error {
 	for i := range ji.file.geo.ring {
 		var h frameHeader
 		b, err := ji.frameAt(uint64(i), &h)
-		if err != nil || h.uuid != ji.tag.uuid || h.session != ji.base.session {
+		if err != nil || h.uuid != ji.tag.uuid {
 			continue
 		}
-		if h.sequence < end.sequence || h.durable < end.sequence || h.verify(b) != nil {
+		later := h.sequence >= end.sequence && h.durable >= end.sequence
+		if !later && !ji.hidden(&h, end) || h.verify(b) != nil {
 			continue
 		}
 		return fmt.Errorf("%w; yet the frame at offset %d says that transactions from %d on were durable",
 			end.missing(ji), ji.ringOffset(uint64(i)), end.lsn+1)
 	}
 	return nil
+}
+
+// hidden reports whether frame h goes on with the chain in a session whose header is damaged.
+func (ji *journalImage) hidden(h *frameHeader, end *journalEnd) bool {
+	return ji.nextHeaderErr() != nil && h.session != ji.base.session &&
+		h.position == end.position && h.sequence == end.sequence && h.chain == end.chain
 }
 
 // missing is the corruption that ended the chain.

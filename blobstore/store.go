@@ -134,7 +134,7 @@ func (s *Store) Info() Info {
 	}
 	if b := s.blobs[s.journalID]; b != nil {
 		i.JournalSize = b.st.clusters() * int64(s.super.clusterSize)
-		if tag, ok := journalTagOf(b.st); ok {
+		if tag, ok, _ := journalTagOf(b.st); ok {
 			i.UUID = tag.uuid.String()
 		}
 	}
