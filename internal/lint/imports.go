@@ -13,6 +13,7 @@ type rule struct {
 // importTable is the table of layers, first match wins, so the more special folder stands first. It binds the files
 // that are not tests; tests may reach for simulators and conformance suites.
 var importTable = []rule{
+	{"cmd/blobcli", []string{"blobfs", "blobstore", "bdev", "bdev/open", "github.com/spf13/cobra", "golang.org/x/term"}},
 	{"cmd", []string{"*"}},
 	{"kv", []string{"vfsadapter", "blobfs", "blobstore", "bdev", "bdev/open", pebble, pebble + "/bloom", pebble + "/sstable"}},
 	{"vfsadapter", []string{"blobfs", pebble + "/vfs"}},
@@ -21,9 +22,8 @@ var importTable = []rule{
 	{"bdev/open", []string{"bdev", "bdev/*"}},
 	{"bdev/bdevtest", []string{"bdev", "github.com/stretchr/testify/require"}},
 	{"bdev/nvmebdev", []string{"bdev", "reactor", "nvme"}},
-	{"bdev/aiobdev", []string{"bdev", "reactor"}},
 	{"bdev", []string{"bdev", "reactor"}},
-	{"nvme", []string{"nvme", "nvme/*"}},
+	{"nvme", []string{"nvme", "nvme/spec"}},
 	{"reactor", []string{"reactor"}},
 	{"internal", nil},
 }

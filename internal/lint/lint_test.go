@@ -45,12 +45,13 @@ func TestImportTable(t *testing.T) {
 // TestTableRefuses proves that the table can fail.
 func TestTableRefuses(t *testing.T) {
 	for folder, bad := range map[string]string{
-		"blobstore": module + "/bdev/aiobdev",
-		"blobfs":    module + "/vfsadapter",
-		"kv":        module + "/bdev/mallocbdev",
-		"bdev":      pebble,
-		"reactor":   module + "/bdev",
-		"internal":  "github.com/spf13/cobra",
+		"blobstore":   module + "/bdev/aiobdev",
+		"blobfs":      module + "/vfsadapter",
+		"kv":          module + "/bdev/mallocbdev",
+		"bdev":        pebble,
+		"reactor":     module + "/bdev",
+		"internal":    "github.com/spf13/cobra",
+		"cmd/blobcli": pebble,
 	} {
 		require.False(t, ruleFor(folder).allows(bad), "%s must not import %s", folder, bad)
 	}
