@@ -23,10 +23,8 @@ import (
 // history. A background error of the engine ends the test process with a message.
 
 const (
-	metamorphicSeeds   = 10
 	metamorphicOps     = 2000
 	metamorphicOptions = 2 // option sets on our file system, each compared with Pebble's MemFS
-	crashOps           = 1500
 )
 
 // seeds returns n random seeds, or the one in BLOBKV_SEED.

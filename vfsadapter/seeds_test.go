@@ -1,0 +1,8 @@
+//go:build !race
+
+package vfsadapter
+
+const (
+	metamorphicSeeds = 10
+	crashOps         = 1500
+)
