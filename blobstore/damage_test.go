@@ -411,11 +411,16 @@ func TestSharedClusters(t *testing.T) {
 
 func TestUnknownFlagsRefuseOneBlob(t *testing.T) {
 	st := newTestStore(t)
-	st.put(t, &blobState{id: blobIDOf(1), flags: blobFlags{invalid: 1 << 40}, extents: []extent{{20, 1}}})
+	foreign := bigBlob(1, 20)
+	foreign.flags.invalid = 1 << 40
+	st.put(t, foreign, 5, 6)
 	st.put(t, &blobState{id: blobIDOf(2), flags: blobFlags{dataRO: 1 << 40, mdRO: 1 << 40}})
 	m := st.load(t)
 	require.Empty(t, m.bad)
 	require.ErrorIs(t, m.blobs[blobIDOf(1)].refused, ErrUnsupportedBlob)
+	require.True(t, foreign.equal(m.blobs[blobIDOf(1)]), "what it owns is known")
+	require.Equal(t, 4, m.usedPages.count())
+	require.Equal(t, st.super.mdClusters()+2, m.usedClusters.count())
 	require.NoError(t, m.blobs[blobIDOf(2)].refused)
 	require.True(t, m.blobs[blobIDOf(2)].flags.dataReadOnly())
 	require.True(t, m.blobs[blobIDOf(2)].flags.mdReadOnly())

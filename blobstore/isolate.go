@@ -192,7 +192,7 @@ func (l *loader) compareMask(kind maskKind, at region, disk, want *bitmap) {
 func (l *loader) find(f Finding) { l.m.findings = append(l.m.findings, f) }
 
 // salvageBad keeps the pages and clusters of bad blobs from being given to others, as far as what is left of their
-// pages names them. A root page is believed in that even if its checksum is wrong.
+// pages names them. A page is believed in that even if its checksum is wrong.
 func (l *loader) salvageBad() {
 	if len(l.m.bad) == 0 {
 		return
@@ -208,10 +208,9 @@ func (l *loader) salvageBad() {
 		}
 		var h pageHeader
 		if h.unmarshal(b) != nil {
-			if !looksLikeRoot(b, p) {
-				return
+			h = pageHeader{
+				id: BlobID(binary.LittleEndian.Uint64(b)), next: pageIndex(binary.LittleEndian.Uint32(b[pageOffNext:])),
 			}
-			h = pageHeader{id: blobIDOf(p), next: pageIndex(binary.LittleEndian.Uint32(b[pageOffNext:]))}
 		}
 		if bad[h.id] {
 			l.m.usedPages.set(int(p))

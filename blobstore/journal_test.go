@@ -232,16 +232,17 @@ func TestNewerJournal(t *testing.T) {
 
 // A header of a newer version is not damage that may be repaired.
 func TestNewerJournalHeader(t *testing.T) {
-	dev := openDisk(t, smallStore(t))
+	disk, _, _ := dirtyDisk(t, 20)
+	dev := openDisk(t, disk)
+	require.NoError(t, reopened(dev, func(*Store) error { return nil }))
 	ji := journalIn(t, dev)
 	for slot := range journalSlots {
+		dev := openDisk(t, disk.Cut(crashbdev.KeepAll, 0))
 		b := make([]byte, journalBlock)
-		off := ji.file.offset(slot)
-		ji.base.generation = uint64(slot)
-		ji.base.marshal(b)
+		ji.headers[slot].marshal(b)
 		binary.LittleEndian.PutUint32(b[8:], journalVersion+1)
 		binary.LittleEndian.PutUint32(b[journalSumOffset:], crc32.Checksum(b[:journalSumOffset], castagnoli))
-		require.NoError(t, dev.Write(b, off))
+		require.NoError(t, dev.Write(b, ji.file.offset(slot)))
 		_, err := Open(dev, OpenOptions{})
 		require.ErrorIs(t, err, ErrNewerVersion)
 	}

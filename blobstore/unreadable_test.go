@@ -121,9 +121,10 @@ func TestDamagedPageStays(t *testing.T) {
 	}
 }
 
-// What a damaged blob takes after the last close is its own too: the journal says so, or its damaged root page.
+// What a damaged blob takes after the last close is its own too: the journal says so, or what is left of its pages.
 func TestDamagedBlobKeepsNewClusters(t *testing.T) {
-	for _, checkpointed := range []bool{false, true} {
+	for i := range 6 {
+		checkpointed, page := i < 3, i%3
 		dev := mallocDevice(t, 16<<20)
 		super, st := ownerOf(t, dev, true)
 		s, err := Open(dev, OpenOptions{})
@@ -136,7 +137,7 @@ func TestDamagedBlobKeepsNewClusters(t *testing.T) {
 		}
 		owned := s.blobs[st.id].st.extents
 		abandon(s)
-		flip(t, dev, super.pageOffset(st.id.page())+2000)
+		flip(t, dev, super.pageOffset(st.pages[page])+2000)
 		s, err = Open(dev, OpenOptions{})
 		require.NoError(t, err)
 		eachCluster(&blobState{extents: owned}, func(c clusterIndex) { require.True(t, s.space.used.test(int(c)), "cluster %d", c) })
