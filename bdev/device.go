@@ -159,13 +159,17 @@ func (d *Device) Do(r *Request) error {
 }
 
 // Submit starts a request. It is always accepted, and its result is Wait's (or Err's, once Done). It makes progress
-// without a waiter. When the queue is full, Submit waits for room in it.
+// without a waiter, unless it is Attended. When the queue is full, Submit waits for room in it.
 func (d *Device) Submit(r *Request) {
 	if !d.begin(r) {
 		return
 	}
 	if d.isQueued(r) {
 		ch := r.ch
+		if r.Attended {
+			ch.send(r)
+			return
+		}
 		r.async = true
 		ch.async.Add(1)
 		ch.send(r)

@@ -39,7 +39,10 @@ type Request struct {
 	Expect []byte   // compare-and-write: the data that must be there
 	Source int64    // copy: byte offset that is copied from
 	Target *Request // abort: the request to give up
-	Tag    uint64   // the submitter's own; the device does not look at it
+	// Attended says that the submitter waits for the request at once, or for one that it submits right after it: no
+	// background poller is armed for it.
+	Attended bool
+	Tag      uint64 // the submitter's own; the device does not look at it
 
 	err      error
 	state    atomic.Uint32
@@ -93,7 +96,7 @@ func PutRequest(r *Request) {
 	r.Op, r.FUA, r.Offset, r.Length, r.Source = 0, false, 0, 0, 0
 	r.Buf, r.Expect, r.Target, r.Tag, r.user = nil, nil, nil, 0, nil
 	r.err, r.dev, r.ch, r.own, r.parent = nil, nil, nil, nil, nil
-	r.polled, r.async, r.internal = false, false, false
+	r.polled, r.async, r.internal, r.Attended = false, false, false, false
 	r.state.Store(stateIdle)
 	requestPool.Put(r)
 }

@@ -26,22 +26,23 @@ func (f *flight) unref() {
 	}
 }
 
-// startWrites starts the writes of a chunk's dirty blocks within mask. The caller holds wmu.
-func (d *fileData) startWrites(c *chunk, mask blockMask) {
+// startWrites starts the writes of a chunk's dirty blocks within mask; attended ones are waited for at once. The caller
+// holds wmu.
+func (d *fileData) startWrites(c *chunk, mask blockMask, attended bool) {
 	for todo := c.dirty & mask; todo != 0; {
 		first, n := todo.run()
 		run := span(first, n)
 		todo &^= run
-		d.startRun(c, first, n, run)
+		d.startRun(c, first, n, run, attended)
 	}
 }
 
-func (d *fileData) startRun(c *chunk, first, n int, run blockMask) {
+func (d *fileData) startRun(c *chunk, first, n int, run blockMask, attended bool) {
 	block := d.fs.block
 	lo, hi := int64(first)*block, int64(first+n)*block
 	d.ahead.settleOverlap(c.off+lo, c.off+hi)
 	f := flightPool.Get().(*flight)
-	f.c, f.mask = c, run
+	f.c, f.mask, f.io.Attended = c, run, attended
 	f.refs.Store(1)
 	c.dirty &^= run
 	c.flying |= run
@@ -51,10 +52,10 @@ func (d *fileData) startRun(c *chunk, first, n int, run blockMask) {
 	d.blob.StartWrite(&f.io, c.buf[lo:hi], c.off+lo)
 }
 
-// startAll starts the writes of every dirty block. The caller holds wmu.
+// startAll starts the writes of every dirty block for a caller that waits for them at once and holds wmu.
 func (d *fileData) startAll() {
 	for _, c := range d.chunks {
-		d.startWrites(c, c.dirty)
+		d.startWrites(c, c.dirty, true)
 	}
 }
 

@@ -68,7 +68,7 @@ func (d *fileData) freeOwn() (bool, error) {
 		return false, nil
 	}
 	for _, c := range d.chunks[:min(len(d.chunks), evictBatch)] {
-		d.startWrites(c, c.dirty)
+		d.startWrites(c, c.dirty, false)
 	}
 	if len(d.flights) == 0 {
 		d.drop(d.chunks[0])

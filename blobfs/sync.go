@@ -154,7 +154,7 @@ func (d *fileData) syncTo(end int64) error {
 	end = roundDown(min(end, d.n.size.Load()), d.fs.block)
 	for _, c := range d.chunks {
 		if hi := min(end, c.end()); hi > c.off {
-			d.startWrites(c, c.blocks(c.off, hi, d.fs.block))
+			d.startWrites(c, c.blocks(c.off, hi, d.fs.block), false)
 		}
 	}
 	return nil

@@ -126,7 +126,7 @@ func (d *fileData) put(p []byte, off int64) (int, error) {
 	}
 	d.lastEnd = end
 	if end == c.end() && end%chunkSize == 0 {
-		d.startWrites(c, c.dirty)
+		d.startWrites(c, c.dirty, false)
 	}
 	return len(p), nil
 }

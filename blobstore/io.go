@@ -111,6 +111,10 @@ const ioInline = 4
 // IO is one asynchronous transfer: reusable, pooled by its user, the zero value is ready. An IO that nobody waits for
 // still makes progress. It is not started again before Wait has returned.
 type IO struct {
+	// Attended, set before the start, says that whoever starts the transfer waits for it at once, so that nobody else
+	// needs to see to its progress.
+	Attended bool
+
 	mu       sync.Mutex // held by the one who collects the requests
 	blob     *Blob
 	m        *extentMap
@@ -163,7 +167,7 @@ func (io *IO) start(b *Blob, op bdev.Op, p []byte, off int64) {
 
 func (io *IO) submit(p []byte, dev int64) {
 	r := bdev.GetRequest()
-	r.Op, r.Buf, r.Offset = io.op, p, dev
+	r.Op, r.Buf, r.Offset, r.Attended = io.op, p, dev, io.Attended
 	if io.n < ioInline {
 		io.requests[io.n] = r
 		io.n++
