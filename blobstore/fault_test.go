@@ -318,6 +318,49 @@ func TestSettingBackFindsRoom(t *testing.T) {
 	}
 }
 
+// A confirmation waits for a checkpoint rather than take the room that setting back may need.
+func TestConfirmationsLeaveRoomToSetBack(t *testing.T) {
+	dev := openDisk(t, smallStore(t))
+	s, err := Open(dev, OpenOptions{})
+	require.NoError(t, err)
+	tx := s.Begin()
+	id := tx.Create()
+	tx.Resize(id, 1)
+	require.NoError(t, s.Sync(commit(t, tx)))
+	b, err := s.Blob(id)
+	require.NoError(t, err)
+	s.stopWorker() // checkpoints are made by hand
+	for s.j.used()+1+ringSlack < s.j.geo.ring {
+		tx = s.Begin()
+		tx.SetXattr(id, "fill", nil)
+		require.NoError(t, s.Sync(commit(t, tx)))
+	}
+	var io IO
+	data := fill(4096, 1)
+	b.StartWrite(&io, data, 0)
+	tx = s.Begin()
+	tx.SetXattrVouched(id, "len", []byte("new"), Vouch{Offset: 0, Length: 4096, Sum: ChecksumOf(data)})
+	lsn := commit(t, tx)
+	require.NoError(t, s.SyncVouched(lsn, &io))
+	done := make(chan error)
+	s.mu.Lock()
+	s.wantCheckpoint = false // until the confirmation asks
+	s.mu.Unlock()
+	go func() { done <- s.Confirm(lsn) }()
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.wantCheckpoint || s.j.carried >= lsn
+	}, 5*time.Second, 100*time.Microsecond)
+	s.mu.Lock()
+	require.LessOrEqual(t, s.j.used(), s.j.geo.ring-ringSlack)
+	s.mu.Unlock()
+	require.NoError(t, s.checkpoint())
+	require.NoError(t, <-done)
+	s.release()
+	require.NoError(t, reopened(dev, func(*Store) error { return nil }))
+}
+
 // reopenedAfter closes a store and hands the reopened one to f.
 func reopenedAfter(s *Store, f func(s *Store) error) error {
 	if err := s.Close(); err != nil {

@@ -190,6 +190,19 @@ func TestLostHeaderUnderTornImages(t *testing.T) {
 	require.ErrorContains(t, err, "journal images")
 }
 
+// Images two checkpoints ahead of the newest header: the header between is lost, whether or not they are whole.
+func TestImagesAheadOfTheHeaders(t *testing.T) {
+	disk, _, _ := dirtyDisk(t, 20)
+	dev := openDisk(t, disk)
+	ji := journalIn(t, dev)
+	b := make([]byte, journalBlock)
+	(&imageHeader{uuid: ji.tag.uuid, generation: ji.base.generation + 2, count: 1}).marshal(b)
+	require.NoError(t, dev.Write(b, ji.file.offset(ji.file.geo.imageBlock())))
+	_, err := Open(dev, OpenOptions{})
+	require.ErrorIs(t, err, ErrCorrupt)
+	require.ErrorContains(t, err, "a header is lost")
+}
+
 // A journal of a newer program is left alone also where it holds nothing; what its features allow is reading.
 func TestNewerJournal(t *testing.T) {
 	for _, c := range []struct {
