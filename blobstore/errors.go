@@ -23,8 +23,8 @@ var (
 	ErrCorrupt = errors.New("blobstore metadata corrupt")
 	// ErrNotClean is returned when a store that was not closed cleanly is opened for writing without recovery.
 	ErrNotClean = errors.New("blobstore was not closed cleanly")
-	// ErrInUse is returned when Format finds something on the device that it must not overwrite.
-	ErrInUse = errors.New("device holds something else")
+	// ErrOccupied is returned when Format finds something on the device that it must not overwrite.
+	ErrOccupied = errors.New("device holds something else")
 )
 
 // Errors of operations on an open store.

@@ -27,7 +27,7 @@ func mayFormat(dev *bdev.Device, bstype string) error {
 	if ownStore(dev, bstype) {
 		return nil
 	}
-	return fmt.Errorf("%s: %w: %s", dev.Name(), ErrInUse, what)
+	return fmt.Errorf("%s: %w: %s", dev.Name(), ErrOccupied, what)
 }
 
 // ownStore reports whether the device holds an intact store that has our journal and the same type.

@@ -34,7 +34,7 @@ func TestFormatRefusesWhatIsNotOurs(t *testing.T) {
 			c.write(b)
 			require.NoError(t, dev.Write(b, 0))
 			err := Format(dev, FormatOptions{})
-			require.ErrorIs(t, err, ErrInUse)
+			require.ErrorIs(t, err, ErrOccupied)
 			require.ErrorContains(t, err, c.what)
 			got := make([]byte, len(b))
 			require.NoError(t, dev.Read(got, 0))
@@ -62,14 +62,14 @@ func TestFormatOverStores(t *testing.T) {
 	dev := openDisk(t, crashbdev.New(crashbdev.Options{Size: 16 << 20}))
 	require.NoError(t, Format(dev, FormatOptions{Type: "A"}))
 	require.NoError(t, Format(dev, FormatOptions{Type: "A"}))
-	require.ErrorIs(t, Format(dev, FormatOptions{Type: "B"}), ErrInUse)
+	require.ErrorIs(t, Format(dev, FormatOptions{Type: "B"}), ErrOccupied)
 	super, err := readSuper(dev, nil)
 	require.NoError(t, err)
 	flip(t, dev, super.md.offset()+100) // the journal is not found any more
-	require.ErrorIs(t, Format(dev, FormatOptions{Type: "A"}), ErrInUse)
+	require.ErrorIs(t, Format(dev, FormatOptions{Type: "A"}), ErrOccupied)
 	flip(t, dev, 30)
 	require.ErrorContains(t, Format(dev, FormatOptions{Type: "A"}), "damaged")
-	require.ErrorIs(t, Format(openDisk(t, goldenDisk(t, "bs-basic", 4096)), FormatOptions{}), ErrInUse)
+	require.ErrorIs(t, Format(openDisk(t, goldenDisk(t, "bs-basic", 4096)), FormatOptions{}), ErrOccupied)
 	require.ErrorContains(t, Format(openDisk(t, goldenDisk(t, "lvs-thin", 4096)), FormatOptions{}), "lvolstore")
 }
 

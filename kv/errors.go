@@ -54,7 +54,7 @@ var kinds = []struct{ cause, kind error }{
 	{blobstore.ErrReadOnly, ErrReadOnly},
 	{blobstore.ErrNotBlobstore, ErrNotStore},
 	{blobstore.ErrWrongType, ErrNotStore},
-	{blobstore.ErrInUse, ErrNotStore}, // Format found something that it must not overwrite
+	{blobstore.ErrOccupied, ErrNotStore}, // Format found something that it must not overwrite
 	{blobstore.ErrCorrupt, ErrCorrupt},
 	{blobstore.ErrTruncated, ErrCorrupt},
 	{syscall.ENOSPC, ErrNoSpace},

@@ -71,7 +71,7 @@ func (c *cli) init(f *initFlags) error {
 	}
 	return c.withDevice(open.Options{Create: true}, func(dev *bdev.Device) error {
 		if !f.force && holdsStore(dev) {
-			return fmt.Errorf("%s: %w: a store with all that is in it (init --force makes it anew)", dev.Name(), blobstore.ErrInUse)
+			return fmt.Errorf("%s: %w: a store with all that is in it (init --force makes it anew)", dev.Name(), blobstore.ErrOccupied)
 		}
 		line := c.progressLine()
 		o.Progress = line.percent("formatting")
@@ -81,7 +81,7 @@ func (c *cli) init(f *initFlags) error {
 			err = blobfs.Format(dev, blobfs.FormatOptions{FormatOptions: o})
 		}
 		line.clear()
-		if errors.Is(err, blobstore.ErrInUse) {
+		if errors.Is(err, blobstore.ErrOccupied) {
 			return fmt.Errorf("%w (init --force overwrites it)", err)
 		}
 		if err != nil {

@@ -65,7 +65,7 @@ var exitCodes = []struct {
 	{errContent, exitFindings},
 	{open.ErrName, exitUsage},
 	{bdev.ErrInUse, exitInUse},
-	{blobstore.ErrInUse, exitRefused},
+	{blobstore.ErrOccupied, exitRefused},
 	{blobstore.ErrUnsupportedBlob, exitRefused},
 	{blobstore.ErrNotBlobstore, exitNotStore},
 	{blobstore.ErrWrongType, exitNotStore},
