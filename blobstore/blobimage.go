@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sort"
 )
 
 // blobState is one blob as its metadata pages describe it: what decodeBlob reads and encode writes. A state that others
@@ -82,16 +81,6 @@ func (l *xattrList) remove(name string) bool {
 
 // clone is a copy whose entries can be changed; values are shared.
 func (l xattrList) clone() xattrList { return append(xattrList(nil), l...) }
-
-// names in ascending order.
-func (l xattrList) names() []string {
-	names := make([]string, len(l))
-	for i := range l {
-		names[i] = l[i].name
-	}
-	sort.Strings(names)
-	return names
-}
 
 // clone is a copy that shares nothing but xattr values.
 func (s *blobState) clone() *blobState {

@@ -36,8 +36,6 @@ var (
 	ErrNoSpace error = &aliasError{"no space left in blobstore", syscall.ENOSPC}
 	// ErrNotFound is returned when no blob has the id. It is also fs.ErrNotExist.
 	ErrNotFound error = &aliasError{"no such blob", fs.ErrNotExist}
-	// ErrExist is returned when a blob of that id exists already. It is also fs.ErrExist.
-	ErrExist error = &aliasError{"blob exists", fs.ErrExist}
 	// ErrReadOnly is returned by a change to a store or blob that is open for reading only, or that a failed write or
 	// flush has made so. It is also syscall.EROFS.
 	ErrReadOnly error = &aliasError{"blobstore is read-only", syscall.EROFS}

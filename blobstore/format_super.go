@@ -54,9 +54,7 @@ const (
 
 // Versions of the superblock.
 const (
-	// versionBlobIDs added the mask of used blob ids.
-	versionBlobIDs = 2
-	// versionSPDK is the version SPDK writes: size and io unit size were added.
+	// versionSPDK is the version SPDK writes: size and io unit size were added. Version 2 added the mask of used blob ids.
 	versionSPDK = 3
 	// versionDirty is carried while a store is open for writing by this package. SPDK accepts versions 1 to 3, so it can
 	// never open a store whose journal may hold something.

@@ -215,17 +215,6 @@ func (t *pageTable) each(f func(p pageIndex, b []byte)) {
 
 func isZeroPage(b []byte) bool { return bytes.Equal(b, zeroPage) }
 
-// isZero reports whether b, of any length, holds nothing but zeros.
-func isZero(b []byte) bool {
-	for len(b) > pageSize {
-		if !isZeroPage(b[:pageSize]) {
-			return false
-		}
-		b = b[pageSize:]
-	}
-	return bytes.Equal(b, zeroPage[:len(b)])
-}
-
 // anyFailure is one of the errors of pages that could not be read.
 func (t *pageTable) anyFailure() error {
 	for _, err := range t.failed {
