@@ -141,6 +141,36 @@ func TestFloor(t *testing.T) {
 	}
 }
 
+// TestDirHandle checks that an open directory is the directory, not its path, and that nothing works after Close.
+func TestDirHandle(t *testing.T) {
+	fs := newFS(t, "malloc:64MiB", Options{})
+	require.NoError(t, fs.MkdirAll("/d", 0o700))
+	d, err := fs.OpenDir("/d")
+	require.NoError(t, err)
+	before, err := d.Stat()
+	require.NoError(t, err)
+	require.True(t, before.IsDir())
+	require.NoError(t, fs.Rename("/d", "/moved"))
+	f, err := fs.Create("/d", vfs.WriteCategoryUnspecified)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+
+	after, err := d.Stat()
+	require.NoError(t, err)
+	require.True(t, after.IsDir(), "the file that took the name")
+	require.Equal(t, before.Sys().(blobfs.Info).ID, after.Sys().(blobfs.Info).ID)
+	require.NoError(t, d.Sync())
+	require.NoError(t, fs.Remove("/moved"))
+	_, err = d.Stat()
+	require.NoError(t, err, "removed while open")
+
+	require.NoError(t, d.Close())
+	_, err = d.Stat()
+	require.ErrorIs(t, err, blobfs.ErrClosed)
+	require.ErrorIs(t, d.Sync(), blobfs.ErrClosed)
+	require.ErrorIs(t, d.Close(), blobfs.ErrClosed)
+}
+
 // TestReadOnlyLock checks that a read-only mount can be locked although nothing may be created.
 func TestReadOnlyLock(t *testing.T) {
 	dev, err := open.Device("malloc:64MiB", open.Options{Create: true})
@@ -217,7 +247,7 @@ func TestConcurrentDirSync(t *testing.T) {
 
 // TestRandomAgainstMemFS does random things to a few names on both file systems and compares every answer.
 func TestRandomAgainstMemFS(t *testing.T) {
-	for range 5 {
+	for range randomRuns {
 		seed := uint64(time.Now().UnixNano())
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 0))

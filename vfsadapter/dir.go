@@ -1,6 +1,7 @@
 package vfsadapter
 
 import (
+	"errors"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -11,25 +12,30 @@ import (
 // dir is an open directory: a handle to sync. Its Sync may be called concurrently and makes every namespace change of
 // the file system that came before durable.
 type dir struct {
-	fs   *blobfs.FS
-	name string
+	f    *blobfs.File // follows the directory through renames
+	name string       // as it was opened, for messages and Stat
 }
 
 var _ vfs.File = (*dir)(nil)
 
 func (a *FS) openDir(name string) (vfs.File, error) {
-	in, err := a.fs.Stat(name)
+	f, err := a.fs.Open(name)
 	if err != nil {
 		return nil, pathError("open", name, err)
 	}
-	if !in.Dir {
-		return nil, pathError("open", name, syscall.ENOTDIR)
+	d := &dir{f: f, name: name}
+	in, err := d.Stat()
+	if err == nil && !in.IsDir() {
+		err = pathError("open", name, syscall.ENOTDIR)
 	}
-	return &dir{fs: a.fs, name: name}, nil
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
 }
 
 // Sync makes the names durable. BlobFS keeps one journal for all directories; nothing pending costs nothing.
-func (d *dir) Sync() error { return ioError("sync", d.name, d.fs.Sync()) }
+func (d *dir) Sync() error { return ioError("sync", d.name, d.f.Sync()) }
 
 func (d *dir) SyncData() error { return d.Sync() }
 
@@ -37,9 +43,9 @@ func (d *dir) SyncData() error { return d.Sync() }
 func (d *dir) SyncTo(int64) (fullSync bool, err error) { return false, nil }
 
 func (d *dir) Stat() (vfs.FileInfo, error) {
-	in, err := d.fs.Stat(d.name)
+	in, err := d.f.Stat()
 	if err != nil {
-		return nil, pathError("stat", d.name, err)
+		return nil, ioError("stat", d.name, err)
 	}
 	return newInfo(d.name, in), nil
 }
@@ -62,4 +68,4 @@ func (d *dir) Prefetch(int64, int64) error { return nil }
 
 func (d *dir) Fd() uintptr { return fakeFd }
 
-func (d *dir) Close() error { return nil }
+func (d *dir) Close() error { return ioError("close", d.name, d.f.Close()) }

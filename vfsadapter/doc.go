@@ -45,7 +45,8 @@
 //	Preallocate     space is reserved, the length does not change    logs; the error is ignored by Pebble
 //	Prefetch        advisory read-ahead, returns at once             iterators that turn out to be sequential
 //	Fd              a number that no descriptor has                  vfs.InvalidFd would turn SyncTo and Preallocate off
-//	Stat            as FS.Stat, of this handle's file                recycled logs
+//	Stat            as FS.Stat, of this handle's file or directory,  recycled logs
+//	                whatever its name is now; not after Close
 //
 // Metadata is applied in order: after a crash the namespace is a prefix of the operations, at least up to the last
 // directory sync. Pebble's markers (create the new one, remove the old one, sync the directory) need no more.

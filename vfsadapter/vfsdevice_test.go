@@ -32,7 +32,7 @@ func openVFSDevice(fs vfs.FS, dir string, size int64) (*bdev.Device, error) {
 	d.props = bdev.Properties{
 		BlockSize: 4096, BlockCount: size / 4096, AtomicWriteUnit: 4096, MaxTransfer: segmentSize,
 		OptimalBoundary: segmentSize, WriteCache: true, Durable: true,
-		Native: bdev.Ops(bdev.OpRead, bdev.OpWrite, bdev.OpFlush),
+		Native: bdev.Ops(bdev.OpRead, bdev.OpWrite, bdev.OpFlush, bdev.OpWriteZeroes),
 		Sync:   bdev.Ops(bdev.OpFlush),
 	}
 	if err := d.openSegments(); err != nil {
@@ -83,7 +83,9 @@ func (d *vfsDevice) Execute(r *bdev.Request) error {
 	case bdev.OpRead:
 		return d.read(r)
 	case bdev.OpWrite:
-		return d.write(r)
+		return d.write(r.Offset, r.Buf)
+	case bdev.OpWriteZeroes:
+		return d.writeZeroes(r.Offset, r.Length)
 	case bdev.OpFlush:
 		return d.flush()
 	default:
@@ -102,17 +104,32 @@ func (d *vfsDevice) read(r *bdev.Request) error {
 	return err
 }
 
-func (d *vfsDevice) write(r *bdev.Request) error {
-	f := d.segment(r.Offset/segmentSize, true)
+// write writes within one segment.
+func (d *vfsDevice) write(off int64, b []byte) error {
+	f := d.segment(off/segmentSize, true)
 	if f == nil {
 		return bdev.ErrIO
 	}
-	_, err := f.WriteAt(r.Buf, r.Offset%segmentSize)
+	_, err := f.WriteAt(b, off%segmentSize)
 	// Behind the write: a flush that runs meanwhile does not cover it and must not clear the mark.
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.dirty[r.Offset/segmentSize] = true
+	d.dirty[off/segmentSize] = true
 	return err
+}
+
+// writeZeroes makes no segments: the metadata region of a fresh store would be most of what each crash copies.
+func (d *vfsDevice) writeZeroes(off, length int64) error {
+	for length > 0 {
+		n := min(length, segmentSize-off%segmentSize)
+		if d.segment(off/segmentSize, false) != nil {
+			if err := d.write(off, make([]byte, n)); err != nil {
+				return err
+			}
+		}
+		off, length = off+n, length-n
+	}
+	return nil
 }
 
 // segment returns the file of a segment; nil if there is none and it shall not be made.
