@@ -11,7 +11,7 @@ import (
 // in the order in which they were added. A Batch is for one goroutine at a time; Close it when done with it.
 type Batch struct {
 	db   *DB
-	b    *pebble.Batch // nil once committed or closed
+	b    *pebble.Batch // nil once closed; Commit empties it
 	sets int           // changes that take space
 }
 
@@ -49,7 +49,7 @@ func (b *Batch) DeleteRange(start, end []byte) error {
 // room checks that the batch is open and that one more change fits: the engine panics where this returns an error.
 func (b *Batch) room(key, value []byte) error {
 	if b.b == nil {
-		return fmt.Errorf("%w: the batch was committed or closed", ErrClosed)
+		return fmt.Errorf("%w: the batch was closed", ErrClosed)
 	}
 	if err := checkSizes(key, value); err != nil {
 		return err

@@ -11,13 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobkv/blobkv/bdev/crashbdev"
-	"github.com/blobkv/blobkv/blobfs"
-	"github.com/blobkv/blobkv/blobstore"
 )
 
 const (
 	crashWriters = 4
-	crashCuts    = 40
 	crashKeys    = 100 // of each writer; they come back again and again
 )
 
@@ -38,7 +35,7 @@ func TestPowerCut(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for _, sparse := range []bool{false, true} {
 		r := startCrashRun(t, crashbdev.Options{Size: 128 << 20, BlockSize: 4096, Sparse: sparse})
-		for range crashCuts / 2 {
+		for range rounds(20, 3) {
 			time.Sleep(time.Duration(rng.IntN(15)) * time.Millisecond)
 			r.cut(t, rng)
 		}
@@ -125,6 +122,7 @@ func (r *crashRun) cut(t *testing.T, rng *rand.Rand) {
 	modes := crashbdev.Modes()
 	mode, seed := modes[rng.IntN(len(modes))], rng.Uint64()
 	disk := r.disk.Cut(mode, seed)
+	checkDisk(t, disk)
 	db := openDisk(t, disk)
 	for w := range acked {
 		checkWriter(t, db, w, acked[w])
@@ -167,12 +165,10 @@ func checkUnsynced(t *testing.T, db *DB) {
 	require.NoError(t, it.Close())
 }
 
+// checkDisk checks what is on a disk that nobody has open.
 func checkDisk(t *testing.T, disk *crashbdev.Disk) {
 	t.Helper()
 	dev, err := disk.Open("check")
 	require.NoError(t, err)
-	report, err := blobfs.Check(dev, blobstore.CheckOptions{})
-	require.NoError(t, err)
-	require.True(t, report.OK(), "%v", report)
-	require.NoError(t, dev.Close())
+	requireClean(t, dev)
 }

@@ -29,6 +29,8 @@ var (
 	// ErrNotStore is returned by Open for a device without a store: nothing there and CreateIfMissing not set, or
 	// something that is not ours and is never overwritten.
 	ErrNotStore = errors.New("kv: not a store")
+	// ErrNewerVersion is returned by Open for a store that a newer version of this package made. It is intact.
+	ErrNewerVersion = errors.New("kv: the store is of a newer version")
 	// ErrCorrupt is returned when bytes on the device are not what was written.
 	ErrCorrupt = errors.New("kv: the store is damaged")
 	// ErrClosed is returned by every method after Close.
@@ -49,14 +51,25 @@ var kinds = []struct{ cause, kind error }{
 	{bdev.ErrNoSpace, ErrNoSpace},
 	{bdev.ErrInUse, ErrInUse},
 	{bdev.ErrReadOnly, ErrReadOnly},
+	{bdev.ErrClosed, ErrClosed},
+	{bdev.ErrNotExist, ErrNotStore},
+	{blobfs.ErrNoSpace, ErrNoSpace},
 	{blobfs.ErrReadOnly, ErrReadOnly},
+	{blobfs.ErrClosed, ErrClosed},
+	{blobfs.ErrNotFS, ErrNotStore},
+	{blobfs.ErrNewerVersion, ErrNewerVersion},
+	{blobfs.ErrCorrupt, ErrCorrupt},
 	{blobstore.ErrNoSpace, ErrNoSpace},
 	{blobstore.ErrReadOnly, ErrReadOnly},
+	{blobstore.ErrClosed, ErrClosed},
 	{blobstore.ErrNotBlobstore, ErrNotStore},
 	{blobstore.ErrWrongType, ErrNotStore},
-	{blobstore.ErrOccupied, ErrNotStore}, // Format found something that it must not overwrite
+	{blobstore.ErrUnsupported, ErrNotStore}, // a layout that this package never makes
+	{blobstore.ErrOccupied, ErrNotStore},    // Format found something that it must not overwrite
+	{blobstore.ErrNewerVersion, ErrNewerVersion},
 	{blobstore.ErrCorrupt, ErrCorrupt},
 	{blobstore.ErrTruncated, ErrCorrupt},
+	{blobstore.ErrNotClean, ErrCorrupt}, // another program wrote to the store and did not close it
 	{syscall.ENOSPC, ErrNoSpace},
 }
 

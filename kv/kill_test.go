@@ -109,14 +109,21 @@ func runAndKill(t *testing.T, device string, after time.Duration) (acked int64, 
 	return acked, ran
 }
 
-// checkKilled opens what the child left: everything acknowledged is there, each step as a whole.
+// checkKilled checks and opens what the child left: everything acknowledged is there, each step as a whole. What it
+// closes is clean again.
 func checkKilled(t *testing.T, device string, acked int64, round int) {
 	t.Helper()
 	if _, err := os.Stat(strings.Split(device, "?")[0]); acked < 0 && err != nil {
 		return // killed before it had made the image
 	}
+	if acked >= 0 { // before that there may be no store yet
+		requireCleanImage(t, device)
+	}
 	db := openTest(t, device, &Options{CreateIfMissing: true})
-	defer db.Close()
+	defer func() {
+		require.NoError(t, db.Close())
+		requireCleanImage(t, device)
+	}()
 	v, err := db.Get([]byte("next"))
 	if acked < 0 && err == ErrNotFound {
 		return

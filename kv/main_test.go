@@ -8,6 +8,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/bdev/open"
+	"github.com/blobkv/blobkv/blobfs"
+	"github.com/blobkv/blobkv/blobstore"
 )
 
 // TestMain is also the program that the kill tests run and kill, and the one whose device dies.
@@ -41,6 +46,32 @@ func openTest(t testing.TB, device string, o *Options) *DB {
 func newTest(t testing.TB) *DB {
 	t.Helper()
 	return openTest(t, "malloc:256MiB", &Options{CreateIfMissing: true})
+}
+
+// requireClean is a full check of a device that nobody has open, as it is. It closes the device.
+func requireClean(t testing.TB, dev *bdev.Device) {
+	t.Helper()
+	report, err := blobfs.Check(dev, blobstore.CheckOptions{})
+	require.NoError(t, err)
+	require.True(t, report.OK(), "%v", report)
+	require.NoError(t, dev.Close())
+}
+
+// requireCleanImage is requireClean of a device by name. Checking writes nothing.
+func requireCleanImage(t testing.TB, device string) {
+	t.Helper()
+	dev, err := open.Device(device, open.Options{ReadOnly: true})
+	require.NoError(t, err)
+	requireClean(t, dev)
+}
+
+// rounds is how often a test does what it does: less often in short runs and under the race detector, which makes each
+// round many times as long.
+func rounds(full, reduced int) int {
+	if testing.Short() || raceEnabled {
+		return reduced
+	}
+	return full
 }
 
 func key(i int) []byte { return fmt.Appendf(nil, "key%08d", i) }

@@ -231,7 +231,7 @@ func TestRandomModel(t *testing.T) {
 	o := &Options{CreateIfMissing: true, MemTableSize: minMemTableSize}
 	db := openTest(t, device, o)
 	model := map[string]string{}
-	for step := range 6000 {
+	for step := range rounds(6000, 1500) {
 		k, v := key(rng.IntN(300)), make([]byte, rng.IntN(2000))
 		for i := range v {
 			v[i] = byte(rng.Uint32())

@@ -50,7 +50,8 @@ type spaceGuard struct {
 	backlogRoom                           int64 // bytes of L0 that the room for compactions is for
 
 	// backlog returns the size of L0 in bytes, which a compaction may have to write once more. It takes the engine's lock,
-	// so it is asked only when a flush or a compaction has changed the answer.
+	// so it is asked only when a flush or a compaction has changed the answer, and only by a writer without credit: in a
+	// million unsynced Sets by two goroutines 32 times, 40 µs each, 0.06 % of the time.
 	backlog        func() int64
 	backlogChanged atomic.Bool
 	extra          atomic.Int64 // bytes of the backlog that the reserve has no room for
@@ -60,8 +61,8 @@ type spaceGuard struct {
 	freePages    atomic.Int64
 	pagesChanged atomic.Bool
 
-	large  atomic.Int64 // bytes of batches that are being committed
-	credit atomic.Int64 // bytes that may pass before anybody looks at the free space again
+	committing atomic.Int64 // bytes of batches, of any size, that are being committed
+	credit     atomic.Int64 // bytes that may pass before anybody looks at the free space again
 
 	// The host's view, refreshed by whoever finds it stale.
 	missing   atomic.Int64 // bytes that the file system holds free but the host could not provide
@@ -159,7 +160,7 @@ func (g *spaceGuard) extraBacklog() int64 {
 // admitAbove looks at the free space. Each byte is counted twice: in the log and in a table. A large batch ends the log
 // before it and its own.
 func (g *spaceGuard) admitAbove(floor, n int64) error {
-	need := 2 * (n + g.large.Load())
+	need := 2 * (n + g.committing.Load())
 	if n >= g.largeBatch {
 		need += 4 * g.largeBatch
 	}
@@ -177,8 +178,8 @@ func (g *spaceGuard) admitAbove(floor, n int64) error {
 }
 
 // begin and done bracket the commit of a batch of n bytes.
-func (g *spaceGuard) begin(n int64) { g.large.Add(n) }
-func (g *spaceGuard) done(n int64)  { g.large.Add(-n) }
+func (g *spaceGuard) begin(n int64) { g.committing.Add(n) }
+func (g *spaceGuard) done(n int64)  { g.committing.Add(-n) }
 
 // refresh looks at the host again if its view is stale.
 func (g *spaceGuard) refresh() {

@@ -51,7 +51,7 @@ func waitForSpace(t *testing.T, db *DB) {
 
 // TestFullDeviceHeals fills a device, reads, deletes in several ways, and fills it again.
 func TestFullDeviceHeals(t *testing.T) {
-	for _, device := range []string{"malloc:64MiB", "malloc:112MiB"} {
+	for _, device := range []string{"malloc:64MiB", "malloc:112MiB"}[:rounds(2, 1)] {
 		t.Run(device, func(t *testing.T) {
 			db := openTest(t, device, &Options{CreateIfMissing: true})
 			n := fill(t, db, 0)

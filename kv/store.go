@@ -34,7 +34,7 @@ type DB struct {
 }
 
 // Open opens the store on a device; see the package documentation for device names. It fails with ErrNotStore,
-// ErrExists, ErrInUse, ErrCorrupt, ErrNoSpace, or what the device says.
+// ErrExists, ErrInUse, ErrNewerVersion, ErrCorrupt, ErrNoSpace, or what the device says.
 func Open(device string, o *Options) (*DB, error) {
 	c := o.withDefaults()
 	if err := c.validate(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -22,35 +23,57 @@ import (
 // Pebble's metamorphic test: one random sequence of operations, run under different random options, must give the same
 // history. A background error of the engine ends the test process with a message.
 
+// metamorphicOptions is the number of option sets on our file system, each compared with Pebble's MemFS.
+const metamorphicOptions = 2
+
+// What is run, where the environment says so: one seed (see announce), or a number of random ones. The operations and
+// options follow from the seed and the number of operations, which is not the same under the race detector.
 const (
-	metamorphicOps     = 2000
-	metamorphicOptions = 2 // option sets on our file system, each compared with Pebble's MemFS
+	seedEnv  = "BLOBKV_SEED"
+	opsEnv   = "BLOBKV_OPS"
+	seedsEnv = "BLOBKV_SEEDS"
 )
 
-// seeds returns n random seeds, or the one in BLOBKV_SEED.
-func seeds(t *testing.T, n int) []uint64 {
-	if s := os.Getenv("BLOBKV_SEED"); s != "" {
-		var seed uint64
-		_, err := fmt.Sscan(s, &seed)
-		require.NoError(t, err)
-		return []uint64{seed}
+// seeds returns random seeds, or the one of the environment.
+func seeds(t *testing.T) []uint64 {
+	if seed := envInt(t, seedEnv, 0); seed != 0 {
+		return []uint64{uint64(seed)}
 	}
-	out := make([]uint64, n)
+	out := make([]uint64, envInt(t, seedsEnv, metamorphicSeeds))
 	for i := range out {
 		out[i] = uint64(time.Now().UnixNano()) + uint64(i)
 	}
 	return out
 }
 
+func envInt(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(s)
+	require.NoError(t, err, name)
+	return n
+}
+
+// announce says how to run a seed again. It goes to stderr at once: where the engine ends the process, nothing that
+// the test has logged would be seen. "go test" shows it for packages that fail.
+func announce(test string, seed uint64, ops int) {
+	fmt.Fprintf(os.Stderr, "%s=%d %s=%d go test -count=1 -run '^%s$' ./vfsadapter\n", seedEnv, seed, opsEnv, ops, test)
+}
+
 // TestMetamorphic runs the operations on Pebble's MemFS and on ours.
 func TestMetamorphic(t *testing.T) {
 	kf := metamorphic.TestkeysKeyFormat
-	for _, seed := range seeds(t, metamorphicSeeds) {
+	for _, seed := range seeds(t) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
+			n := envInt(t, opsEnv, metamorphicOps)
+			announce("TestMetamorphic", seed, n)
 			rng := rand.New(rand.NewPCG(seed, 0))
 			cfg := metamorphic.DefaultOpConfig().WithOpWeight(metamorphic.OpDBRestart, 0)
-			ops := metamorphic.GenerateOps(rng, metamorphicOps, kf, cfg)
+			ops := metamorphic.GenerateOps(rng, uint64(n), kf, cfg)
 			dir := t.TempDir()
 			paths := []string{runMetamorphic(t, ops, metamorphic.RandomOptions(rng, kf, metamorphic.RandomOptionsCfg{}), dir, 0)}
 			for i := range metamorphicOptions {
@@ -94,12 +117,14 @@ func requireSameHistories(t *testing.T, paths []string) {
 // flushed, mounts what is left and goes on. Every acknowledged write must be there. Two option sets must agree.
 func TestMetamorphicCrash(t *testing.T) {
 	kf := metamorphic.TestkeysKeyFormat
-	for _, seed := range seeds(t, metamorphicSeeds) {
+	for _, seed := range seeds(t) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
+			n := envInt(t, opsEnv, crashOps)
+			announce("TestMetamorphicCrash", seed, n)
 			rng := rand.New(rand.NewPCG(seed, 1))
 			cfg := metamorphic.DefaultOpConfig().WithOpWeight(metamorphic.OpDBRestart, 15)
-			ops := metamorphic.GenerateOps(rng, crashOps, kf, cfg)
+			ops := metamorphic.GenerateOps(rng, uint64(n), kf, cfg)
 			dir := t.TempDir()
 			var paths []string
 			for i := range 2 {
