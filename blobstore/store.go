@@ -90,13 +90,13 @@ func (s *Store) FreeClusters() int64 {
 // Info describes a store.
 type Info struct {
 	Device           string `json:"device"`
-	UUID             string `json:"uuid,omitempty"` // of the journal; "" for a store that has none
-	Version          uint32 `json:"version"`        // of the superblock as it was found
-	Clean            bool   `json:"clean"`          // as it was found
-	Type             string `json:"type"`           // bstype
-	SuperBlob        BlobID `json:"super_blob"`     // 0 if there is none
-	Size             int64  `json:"size"`           // bytes that belong to the store
-	ClusterSize      int    `json:"cluster_size"`   // bytes
+	UUID             string `json:"uuid,omitempty"`      // of the journal; "" for a store that has none
+	Version          uint32 `json:"version"`             // of the superblock as it was found
+	Clean            bool   `json:"clean"`               // as it was found
+	Type             string `json:"type"`                // bstype
+	SuperBlob        BlobID `json:"super_blob,omitzero"` // 0 if there is none
+	Size             int64  `json:"size"`                // bytes that belong to the store
+	ClusterSize      int    `json:"cluster_size"`        // bytes
 	Clusters         int64  `json:"clusters"`
 	FreeClusters     int64  `json:"free_clusters"`
 	MetadataClusters int64  `json:"metadata_clusters"` // superblock, masks and metadata region
@@ -109,7 +109,7 @@ type Info struct {
 	Recovered        bool   `json:"recovered"` // the store was not clean and has been recovered, in memory if read-only
 	Replayed         int    `json:"replayed"`  // transactions applied from the journal
 
-	Journal       BlobID `json:"journal,omitempty"`
+	Journal       BlobID `json:"journal,omitzero"`
 	JournalSize   int64  `json:"journal_size,omitempty"` // bytes
 	JournalUsed   int64  `json:"journal_used"`           // bytes of the ring that hold frames
 	LastLSN       LSN    `json:"last_lsn"`

@@ -49,6 +49,9 @@ func (id BlobID) valid() bool { return id>>32 == 1 && pageIndex(id) != noPage }
 // String is the id in the form SPDK prints it, for instance 0x100000002.
 func (id BlobID) String() string { return "0x" + strconv.FormatUint(uint64(id), 16) }
 
+// MarshalText makes an id the text of String in JSON.
+func (id BlobID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
 // ParseBlobID reads an id as String prints it, or in decimal.
 func ParseBlobID(s string) (BlobID, error) {
 	n, err := strconv.ParseUint(s, 0, 64)

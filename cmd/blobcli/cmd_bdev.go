@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -142,9 +143,12 @@ func (c *cli) perf(cmd *cobra.Command, f *perfFlags) error {
 		}
 		r.Verified += n
 	}
-	r.Policy = f.policy
+	r.Policy, r.Interrupted = f.policy, cmd.Context().Err() != nil
+	if dev.Properties().Sparse && f.rw != "flush" && !f.writes() {
+		r.Note = "an image file: ranges that were never written are holes and cost no device time (--prefill)"
+	}
 	line.clear()
-	return c.print(r, r.text)
+	return errors.Join(c.print(r, r.text), cmd.Context().Err())
 }
 
 // openPerf opens the device and makes sure that writing on it is wanted.

@@ -26,7 +26,7 @@ func (c *cli) fileCommands(top bool) []*cobra.Command {
 	all, force, recursive, long := false, false, false, false
 	ls := &cobra.Command{Use: "ls [DIR]", Short: "List files", Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return c.ls(argOr(args, 0, "/"), long, all) }}
-	ls.Flags().BoolVarP(&long, "long", "l", false, "with size, time, links and blob id")
+	ls.Flags().BoolVarP(&long, "long", "l", false, "with blob id, links, size and time")
 	ls.Flags().BoolVarP(&all, "recursive", "R", false, "below directories too")
 	cat := &cobra.Command{Use: "cat FILE...", Short: "Write files to standard output", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.cat(cmd.Context(), args) }}
@@ -65,6 +65,9 @@ func (c *cli) ls(dir string, long, recursive bool) error {
 			return err
 		}
 		err = c.print(entries, func(w io.Writer) {
+			if long {
+				row(w, "BLOB", "LINKS", "SIZE", "MODIFIED", "NAME")
+			}
 			for _, e := range entries {
 				printEntry(w, e, long)
 			}
@@ -192,6 +195,9 @@ func (c *cli) put(ctx context.Context, source, name string, force bool) error {
 	return c.withFS(true, func(fs *blobfs.FS) error {
 		if info, err := fs.Stat(name); err == nil && (info.Dir || !force) {
 			return fmt.Errorf("%s: %w (put --force replaces a file)", name, blobfs.ErrExist)
+		}
+		if _, err := fs.Stat(path.Dir(name)); err != nil {
+			return err
 		}
 		return store(fs, ctxReader{ctx, in}, name)
 	})

@@ -33,9 +33,9 @@ refused by name: a partition table, a file system, another store. --force overwr
 		RunE: func(*cobra.Command, []string) error { return c.init(f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.cluster, "cluster-size", "", "bytes in a cluster (default 1MiB, less on small devices)")
+	flags.StringVar(&f.cluster, "cluster-size", "", "bytes in a cluster (default 1MiB, 256KiB below 4GiB, 64KiB below 512MiB)")
 	flags.StringVar(&f.journal, "journal-size", "", "bytes of the metadata journal (default by device size)")
-	flags.IntVar(&f.mdPages, "md-pages", 0, "metadata pages, at least one for each file (default one per cluster)")
+	flags.IntVar(&f.mdPages, "md-pages", 0, "metadata pages, at least one for each file (default by device size)")
 	flags.BoolVar(&f.raw, "raw", false, "a bare blobstore without a file system")
 	flags.StringVar(&f.bstype, "type", "", "with --raw: the store's type, up to 16 bytes")
 	flags.BoolVar(&f.force, "force", false, "overwrite what the device holds")

@@ -70,6 +70,7 @@ var exitCodes = []struct {
 	{blobstore.ErrNotBlobstore, exitNotStore},
 	{blobstore.ErrWrongType, exitNotStore},
 	{blobstore.ErrNewerVersion, exitNotStore},
+	{blobstore.ErrInvalid, exitUsage},
 	{blobfs.ErrNotFS, exitNotStore},
 	{blobfs.ErrNewerVersion, exitNotStore},
 	{blobstore.ErrCorrupt, exitCorrupt},

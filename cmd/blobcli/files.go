@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -47,7 +48,7 @@ func (c *cli) withFiles(f func(fileReader) error) error {
 func withLegacy(dev *bdev.Device, notOurs error, f func(fileReader) error) error {
 	s, err := blobstore.Open(dev, blobstore.OpenOptions{ReadOnly: true, Type: blobfs.LegacyType})
 	if err != nil {
-		return notOurs
+		return fmt.Errorf("%w (blob list shows the blobs of any blobstore)", notOurs)
 	}
 	l, err := blobfs.OpenLegacy(s)
 	if err == nil {

@@ -105,3 +105,14 @@ func TestCheckFindsDamage(t *testing.T) {
 	require.False(t, report.OK)
 	require.NotEmpty(t, report.Findings)
 }
+
+func TestWrongArguments(t *testing.T) {
+	for _, args := range [][]string{
+		{"foo"}, {"bdev", "nope"}, {"blob", "nope"}, {"cat"}, {"rm"}, {"ls", "/a", "/b"}, {"blob", "export", "1"},
+		{"-d", filepath.Join(t.TempDir(), "x.img") + "?size=16MiB", "init", "--cluster-size", "7"},
+	} {
+		r := blobcli("", args...)
+		require.Equal(t, exitUsage, r.code, "%v: %s%s", args, r.stdout, r.stderr)
+		require.NotEmpty(t, r.stderr, "%v", args)
+	}
+}

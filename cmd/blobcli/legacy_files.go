@@ -37,7 +37,7 @@ func (l legacyFiles) problems() []error {
 
 func (l legacyFiles) stat(name string) (fileEntry, error) {
 	for _, f := range l.l.List() {
-		if f.Name == name {
+		if f.Name == name || "/"+f.Name == name {
 			return legacyEntry(f), nil
 		}
 	}
@@ -45,7 +45,11 @@ func (l legacyFiles) stat(name string) (fileEntry, error) {
 }
 
 func (l legacyFiles) copyTo(w io.Writer, name string) error {
-	r, err := l.l.Open(name)
+	e, err := l.stat(name)
+	if err != nil {
+		return err
+	}
+	r, err := l.l.Open(e.Name)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -29,10 +30,27 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return exitOK
 	}
-	if !isSilent(err) {
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "blobcli: interrupted")
+	case !isSilent(err):
 		fmt.Fprintln(stderr, "blobcli:", err)
 	}
 	return exitCode(ctx, err)
+}
+
+// version is that of the module, or of the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && info.Main.Version == "(devel)" {
+			return s.Value
+		}
+	}
+	return info.Main.Version
 }
 
 // cli is what every command shares: the streams and the global flags.
@@ -55,6 +73,7 @@ func (c *cli) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "blobcli",
 		Short:         "Look into a store and the device below it",
+		Version:       version(),
 		Long:          long,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -70,5 +89,25 @@ func (c *cli) command() *cobra.Command {
 	root.PersistentFlags().StringVar(&c.format, "format", formatText, "output format: text or json")
 	root.AddCommand(c.initCommand(), c.infoCommand(), c.checkCommand(), c.blobCommand(), c.dumpCommand(), c.fsCommand(), c.bdevCommand())
 	root.AddCommand(c.fileCommands(true)...)
+	strictArgs(root)
 	return root
+}
+
+// strictArgs makes wrong arguments of every command usage errors, and an unknown verb of a group one too instead of a
+// page of help.
+func strictArgs(cmd *cobra.Command) {
+	check := cmd.Args
+	if !cmd.Runnable() {
+		check = cobra.NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &usageError{fmt.Errorf("%s: %w; usage: %s", cmd.Name(), err, cmd.UseLine())}
+		}
+		return nil
+	}
+	for _, sub := range cmd.Commands() {
+		strictArgs(sub)
+	}
 }

@@ -8,25 +8,26 @@ import (
 
 // perfResult is what a run measured. The JSON names are stable.
 type perfResult struct {
-	Device     string  `json:"device"`
-	RW         string  `json:"rw"`
-	BlockSize  int     `json:"bs"`
-	Depth      int     `json:"iodepth"`
-	Threads    int     `json:"threads"`
-	Policy     string  `json:"policy"`
-	Seconds    float64 `json:"seconds"`
-	IOs        uint64  `json:"ios"`
-	IOPS       float64 `json:"iops"`
-	MBPerSec   float64 `json:"mb_per_sec"` // 10^6 bytes
-	MeanUS     float64 `json:"mean_us"`
-	P50US      float64 `json:"p50_us"`
-	P99US      float64 `json:"p99_us"`
-	P999US     float64 `json:"p999_us"`
-	MaxUS      float64 `json:"max_us"`
-	CPUPerIOUS float64 `json:"cpu_us_per_io"`
-	Verified   uint64  `json:"verified,omitempty"` // pieces whose content was compared
-	Seed       uint64  `json:"seed"`
-	Note       string  `json:"note,omitempty"`
+	Device      string  `json:"device"`
+	RW          string  `json:"rw"`
+	BlockSize   int     `json:"bs"`
+	Depth       int     `json:"iodepth"`
+	Threads     int     `json:"threads"`
+	Policy      string  `json:"policy"`
+	Seconds     float64 `json:"seconds"`
+	IOs         uint64  `json:"ios"`
+	IOPS        float64 `json:"iops"`
+	MBPerSec    float64 `json:"mb_per_sec"` // 10^6 bytes
+	MeanUS      float64 `json:"mean_us"`
+	P50US       float64 `json:"p50_us"`
+	P99US       float64 `json:"p99_us"`
+	P999US      float64 `json:"p999_us"`
+	MaxUS       float64 `json:"max_us"`
+	CPUPerIOUS  float64 `json:"cpu_us_per_io"`
+	Verified    uint64  `json:"verified,omitempty"` // pieces whose content was compared
+	Seed        uint64  `json:"seed"`
+	Interrupted bool    `json:"interrupted,omitempty"` // the user ended the run early
+	Note        string  `json:"note,omitempty"`
 }
 
 func (run *perfRun) result(elapsed time.Duration) *perfResult {

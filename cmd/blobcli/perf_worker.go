@@ -46,7 +46,7 @@ func (w *perfWorker) work(ctx context.Context) error {
 // workShared does one I/O at a time.
 func (w *perfWorker) workShared(ctx context.Context) error {
 	s := &w.slots[0]
-	for ctx.Err() == nil {
+	for first := true; first || ctx.Err() == nil; first = false { // one at least, however late this goroutine ran
 		w.prepare(s)
 		begin := now()
 		err := w.run.dev.Do(s.req)
