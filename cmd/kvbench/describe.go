@@ -70,7 +70,7 @@ func (se *session) farewell() []string {
 			lines = append(lines, "The host's store is kept in "+p.Path)
 		case p.Kind == placeRAM:
 		default:
-			lines = append(lines, "The store is kept. Look into it:", "  "+blobcliCommand(p.Device))
+			lines = append(lines, "The store is kept. Look into it:", "  "+blobcliCommand(p.Device), "Remove it with rm "+p.Path)
 		}
 	}
 	return lines

@@ -57,7 +57,13 @@ func (p place) exists() (bool, error) {
 	return false, nil
 }
 
+// existsError says what to do about a place that is taken. The advice to wipe is only for what would be wiped.
 func existsError(p place) error {
+	if p.Kind == placeImage {
+		if err := p.checkOurs(); err != nil {
+			return err
+		}
+	}
 	return usagef("%s holds a store: use it with --use_existing_db or wipe it with --destroy", p)
 }
 
@@ -141,7 +147,7 @@ func (p place) checkOurs() error {
 	if errors.Is(err, kv.ErrInUse) {
 		return err
 	}
-	return &refusal{fmt.Sprintf("%s cannot be opened as a blobkv store, so it is not wiped: %v", p.Device, err), err}
+	return &refusal{fmt.Sprintf("%s cannot be opened as a blobkv store, so it is neither used nor wiped: %v", p.Device, err), err}
 }
 
 // refusal is a usage error with a cause.
