@@ -38,6 +38,7 @@ type FS struct {
 	sparse   bool   // the device is an image file whose fresh ranges cost host metadata
 	total    int64  // bytes in clusters, free or not
 	readOnly string // why nothing can be written; "" when it can
+	damage   error  // what the mount found wrong first, nil if nothing
 	closed   atomic.Bool
 
 	writeMem     *dmabuf.Pool        // write-behind buffers
@@ -59,6 +60,10 @@ type FS struct {
 
 // Store is the blobstore below. The file system owns its blobs.
 func (fs *FS) Store() *blobstore.Store { return fs.store }
+
+// Damage returns the first damage that the mount met, an ErrCorrupt that names the blob, or nil. Files may be missing from
+// the tree then, and a file that is not there may only be one that could not be read. Check finds everything.
+func (fs *FS) Damage() error { return fs.damage }
 
 // ReadOnlyReason says why the file system cannot be written, "" when it can.
 func (fs *FS) ReadOnlyReason() string { return fs.readOnly }

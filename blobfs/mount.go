@@ -59,6 +59,7 @@ func mount(store *blobstore.Store, o Options) (*FS, error) {
 		return nil, err
 	}
 	fs := newFS(store, o)
+	fs.damage = s.damage()
 	if fs.readOnly, err = s.super.mountable(); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package blobfs
 
 import (
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -18,6 +19,7 @@ type scan struct {
 	excess   []scannedFile      // more clusters than the length needs
 	foreign  []blobstore.BlobID // not ours
 	findings []blobstore.Finding
+	bad      error     // the first blob that the store calls damaged
 	attrs    nodeAttrs // of the blob that is being read
 	files    int64
 	dirs     int64
@@ -77,8 +79,11 @@ func (s *scan) report(severity blobstore.Severity, id blobstore.BlobID, err erro
 // readBlob makes a node of a blob and collects its names.
 func (s *scan) readBlob(store *blobstore.Store, id blobstore.BlobID) {
 	blob, err := store.Blob(id)
-	if err != nil {
-		return // damaged or not supported: the store's own check says so
+	if err != nil { // the store's own check says so
+		if s.bad == nil && !errors.Is(err, blobstore.ErrUnsupportedBlob) {
+			s.bad = err
+		}
+		return
 	}
 	attrs := &s.attrs
 	attrs.read(blob)
@@ -176,6 +181,19 @@ func (s *scan) readLength(store *blobstore.Store, n *node, blob *blobstore.Blob,
 func (s *scan) damaged(n *node, err error) {
 	n.damage = fmt.Errorf("blob %v: %w", n.id, err)
 	s.report(blobstore.SeverityError, n.id, n.damage)
+}
+
+// damage is the first thing that is wrong with the tree, nil if it is sound.
+func (s *scan) damage() error {
+	if s.bad != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, s.bad)
+	}
+	for i := range s.findings {
+		if s.findings[i].Severity == blobstore.SeverityError {
+			return s.findings[i].Err
+		}
+	}
+	return nil
 }
 
 // attach puts every node where its names say, in an order that does not depend on chance.

@@ -47,6 +47,7 @@ var kinds = []struct{ cause, kind error }{
 	{pebble.ErrClosed, ErrClosed},
 	{pebble.ErrDBAlreadyExists, ErrExists},
 	{pebble.ErrDBDoesNotExist, ErrNotStore},
+	{pebble.ErrDBNotPristine, ErrCorrupt}, // data, but not the file that tells its version
 	{pebble.ErrBatchTooLarge, ErrTooLarge},
 	{bdev.ErrNoSpace, ErrNoSpace},
 	{bdev.ErrInUse, ErrInUse},

@@ -65,6 +65,19 @@ func requireCleanImage(t testing.TB, device string) {
 	requireClean(t, dev)
 }
 
+// openRaw mounts the file system of a closed store.
+func openRaw(t testing.TB, device string) (*blobfs.FS, func()) {
+	t.Helper()
+	dev, err := open.Device(device, open.Options{})
+	require.NoError(t, err)
+	fs, err := blobfs.Open(dev, blobfs.Options{})
+	require.NoError(t, err)
+	return fs, func() {
+		require.NoError(t, fs.Close())
+		require.NoError(t, dev.Close())
+	}
+}
+
 // rounds is how often a test does what it does: less often in short runs and under the race detector, which makes each
 // round many times as long.
 func rounds(full, reduced int) int {

@@ -61,6 +61,9 @@ func openOn(dev *bdev.Device, o Options) (*DB, error) {
 	if err != nil {
 		return nil, wrapf(err, "kv: open %s", dev.Name())
 	}
+	if err := refuseDamage(fs, &o); err != nil {
+		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), fs.Close())
+	}
 	db := &DB{name: dev.Name(), opts: o, fs: fs, dev: dev}
 	if err := db.openEngine(); err != nil {
 		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), fs.Close())
@@ -74,12 +77,15 @@ func (db *DB) openEngine() error {
 	po := pebbleOptions(&db.opts, memTable)
 	db.space = newSpaceGuard(db.fs, hostSpaceOf(db.name), memTable)
 	adapter := vfsadapter.New(db.fs, db.space.adapterOptions())
-	if err := checkExistence(adapter, &db.opts); err != nil {
+	if err := checkExistence(db.fs, adapter, &db.opts); err != nil {
 		return err
 	}
 	po.FS = adapter
 	po.EventListener = db.events.listener(db.opts.Logger, db.space)
 	engine, err := pebble.Open(storeDir, po)
+	if isNotExist(err) {
+		return fmt.Errorf("%w: a file of the engine is missing: %w", ErrCorrupt, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -87,31 +93,6 @@ func (db *DB) openEngine() error {
 	db.space.backlog = func() int64 { return engine.Metrics().Levels[0].TablesSize }
 	db.space.tablesChanged()
 	return nil
-}
-
-// checkExistence applies CreateIfMissing and ErrorIfExists before the engine writes anything.
-func checkExistence(fs *vfsadapter.FS, o *Options) error {
-	exists, err := engineExists(fs)
-	switch {
-	case err != nil:
-		return err
-	case exists && o.ErrorIfExists:
-		return ErrExists
-	case !exists && !o.CreateIfMissing:
-		return fmt.Errorf("%w: the file system holds no key-value store; CreateIfMissing makes one", ErrNotStore)
-	}
-	return nil
-}
-
-func engineExists(fs *vfsadapter.FS) (bool, error) {
-	if _, err := fs.Stat(storeDir); isNotExist(err) {
-		return false, nil
-	}
-	desc, err := pebble.Peek(storeDir, fs)
-	if err != nil {
-		return false, err
-	}
-	return desc.Exists, nil
 }
 
 // Close waits for running calls, makes what was written with NoSync durable and closes the store and its device. With

@@ -1,0 +1,139 @@
+package kv
+
+import (
+	"errors"
+	"os"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobkv/blobkv/blobfs"
+)
+
+// damagedStore makes a store with tables and a log, closes it, and returns its image and the offset of the metadata
+// page of every file and directory.
+func damagedStore(t *testing.T) (device string, pages map[string]int64) {
+	t.Helper()
+	device = image(t)
+	db := openTest(t, device, &Options{CreateIfMissing: true})
+	for i := range 100 {
+		require.NoError(t, db.Set(key(i), value(i, 1000), NoSync))
+	}
+	require.NoError(t, db.Flush())
+	require.NoError(t, db.Set(key(100), value(100, 1000)))
+	pages = map[string]int64{}
+	pageOf := func(name string) {
+		info, err := db.fs.Stat(name)
+		require.NoError(t, err)
+		const pageSize = 4096
+		pages[name] = (db.fs.Store().Info().MDStart + int64(uint32(info.ID))) * pageSize
+	}
+	files, err := db.fs.List(storeDir)
+	require.NoError(t, err)
+	for _, f := range files {
+		pageOf(path.Join(storeDir, f.Name))
+	}
+	pageOf(storeDir)
+	pageOf("/")
+	require.NoError(t, db.Close())
+	// Files of the open store may be gone now.
+	db = openTest(t, device, &Options{ReadOnly: true})
+	for name := range pages {
+		if _, err := db.fs.Stat(name); errors.Is(err, blobfs.ErrNotExist) {
+			delete(pages, name)
+		}
+	}
+	require.NoError(t, db.Close())
+	return device, pages
+}
+
+// flipImage changes a few bytes of an image; the second time it puts them back.
+func flipImage(t *testing.T, device string, off int64, xor byte) {
+	t.Helper()
+	name, _, _ := strings.Cut(device, "?")
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	b := make([]byte, 4)
+	_, err = f.ReadAt(b, off)
+	require.NoError(t, err)
+	for i := range b {
+		b[i] ^= xor
+	}
+	_, err = f.WriteAt(b, off)
+	require.NoError(t, err)
+}
+
+// TestDamagedMetadata damages the page of each file of a store in turn. No open for writing gets past it, whatever the
+// options, and with the page put back everything is still there.
+func TestDamagedMetadata(t *testing.T) {
+	device, pages := damagedStore(t)
+	kinds := map[string]bool{}
+	for name, off := range pages {
+		flipImage(t, device, off+60, 0xa5)
+		for _, o := range []*Options{nil, {CreateIfMissing: true}, {CreateIfMissing: true, ErrorIfExists: true}} {
+			db, err := Open(device, o)
+			require.ErrorIs(t, err, ErrCorrupt, "%s damaged, %+v", name, o)
+			require.NotErrorIs(t, err, ErrNotStore)
+			require.Nil(t, db)
+			if name != "/" {
+				require.ErrorContains(t, err, "blobcli check", name)
+			}
+		}
+		if db, err := Open(device, &Options{ReadOnly: true}); err != nil {
+			require.ErrorIs(t, err, ErrCorrupt, "%s damaged, read-only", name)
+		} else {
+			require.NoError(t, db.Close())
+		}
+		flipImage(t, device, off+60, 0xa5)
+		kinds[strings.TrimLeft(path.Ext(name), ".0123456789")] = true
+		requireHundred(t, device)
+	}
+	require.True(t, kinds["sst"] && kinds["log"], "%v", pages)
+}
+
+// requireHundred opens a store of damagedStore, looking only, and reads it all.
+func requireHundred(t *testing.T, device string) {
+	t.Helper()
+	db := openTest(t, device, &Options{ReadOnly: true})
+	for i := range 101 {
+		requireValue(t, db, key(i), value(i, 1000))
+	}
+	require.NoError(t, db.Close())
+}
+
+// TestMissingFiles removes engine files as a repair tool may: what is left is damaged, not a place for a new store.
+func TestMissingFiles(t *testing.T) {
+	for _, gone := range []string{"marker.manifest", "MANIFEST", "marker.format", ".sst"} {
+		t.Run(gone, func(t *testing.T) {
+			device, _ := damagedStore(t)
+			removeEngineFiles(t, device, gone)
+			for _, o := range []*Options{nil, {CreateIfMissing: true}, {ReadOnly: true}} {
+				if gone == "marker.format" && o != nil && o.ReadOnly {
+					continue // the engine reads without it
+				}
+				_, err := Open(device, o)
+				require.ErrorIs(t, err, ErrCorrupt, "%+v", o)
+				require.NotErrorIs(t, err, ErrNotStore)
+			}
+		})
+	}
+}
+
+func removeEngineFiles(t *testing.T, device, part string) {
+	t.Helper()
+	db, done := openRaw(t, device)
+	defer done()
+	files, err := db.List(storeDir)
+	require.NoError(t, err)
+	removed := 0
+	for _, f := range files {
+		if strings.Contains(f.Name, part) && !(part == "MANIFEST" && strings.HasPrefix(f.Name, "marker")) {
+			require.NoError(t, db.Remove(path.Join(storeDir, f.Name)))
+			removed++
+		}
+	}
+	require.Positive(t, removed)
+}
