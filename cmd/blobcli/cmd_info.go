@@ -46,8 +46,7 @@ func printInfo(w io.Writer, i blobstore.Info) {
 		row(w, "journal", "none (made at the first open for writing)")
 		return
 	}
-	row(w, "journal", fmt.Sprintf("blob %v, %s, %s used, checkpoint %d, newest transaction %d",
-		i.Journal, size.Human(i.JournalSize), size.Human(i.JournalUsed), i.CheckpointLSN, i.LastLSN))
+	row(w, "journal", fmt.Sprintf("blob %v, %s (dump journal shows what is in it)", i.Journal, size.Human(i.JournalSize)))
 }
 
 func stateText(i blobstore.Info) string {
@@ -55,6 +54,9 @@ func stateText(i blobstore.Info) string {
 	case i.Clean:
 		return "closed cleanly"
 	case i.Recovered:
+		if i.Journal == 0 {
+			return "not closed cleanly; recovered in memory"
+		}
 		return fmt.Sprintf("not closed cleanly; recovered in memory, %d transactions from the journal", i.Replayed)
 	}
 	return "not closed cleanly"

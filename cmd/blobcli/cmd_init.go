@@ -28,8 +28,9 @@ func (c *cli) initCommand() *cobra.Command {
 		Use: "init", Short: "Make a new, empty store on the device", Args: cobra.NoArgs,
 		Long: `Make a new, empty store on the device: a file system that kv and the fs commands use, or with --raw a bare blobstore.
 
-An image file is created if there is none (give its size: aio:/x.img?size=64GiB). Anything that is not an empty device is
-refused by name: a partition table, a file system, another store. --force overwrites it.`,
+An image file is created if there is none (give its size: aio:/x.img?size=64GiB). A partition table, a file system, another
+store and any other data in the first or last MiB of the device are refused, by name where they have one. What lies only
+between is not looked for. --force overwrites what is there.`,
 		RunE: func(*cobra.Command, []string) error { return c.init(f) },
 	}
 	flags := cmd.Flags()

@@ -48,8 +48,8 @@ func (p place) String() string {
 func (p place) exists() (bool, error) {
 	switch p.Kind {
 	case placeImage:
-		info, err := os.Stat(p.Path)
-		return err == nil && info.Size() > 0, ignoreNotExist(err)
+		_, err := os.Lstat(p.Path) // also an empty file is somebody's
+		return err == nil, ignoreNotExist(err)
 	case placeFolder:
 		entries, err := os.ReadDir(p.Path)
 		return len(entries) > 0, ignoreNotExist(err)
