@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path"
@@ -136,4 +137,62 @@ func removeEngineFiles(t *testing.T, device, part string) {
 		}
 	}
 	require.Positive(t, removed)
+}
+
+// TestDamagedTable reads a table with a damaged block: whoever needs it gets ErrCorrupt, everybody else gets on.
+func TestDamagedTable(t *testing.T) {
+	device := image(t)
+	db := openTest(t, device, &Options{CreateIfMissing: true, Compression: NoCompression})
+	v := strings.Repeat("findme.", 100)
+	for i := range 200 {
+		require.NoError(t, db.Set(key(i), []byte(v), NoSync))
+	}
+	require.NoError(t, db.Flush())
+	require.NoError(t, db.Close())
+	damageData(t, device, key(0))
+
+	db = openTest(t, device, nil)
+	_, err := db.Get(key(0))
+	require.ErrorIs(t, err, ErrCorrupt)
+	it, err := db.NewIterator(nil)
+	require.NoError(t, err)
+	for range it.All() {
+	}
+	require.ErrorIs(t, it.Close(), ErrCorrupt)
+	m, err := db.Metrics()
+	require.NoError(t, err)
+	require.Positive(t, m.CorruptReads)
+
+	requireValue(t, db, key(199), []byte(v))
+	require.NoError(t, db.Set(key(1000), nil))
+	require.NoError(t, db.Flush())
+	requireValue(t, db, key(1000), []byte{})
+}
+
+// damageData changes what follows each place in the tables of a closed store where the bytes are found.
+func damageData(t *testing.T, device string, find []byte) {
+	t.Helper()
+	fs, done := openRaw(t, device)
+	defer done()
+	files, err := fs.List(storeDir)
+	require.NoError(t, err)
+	damaged := 0
+	for _, in := range files {
+		if path.Ext(in.Name) != ".sst" {
+			continue
+		}
+		f, err := fs.OpenReadWrite(path.Join(storeDir, in.Name), false)
+		require.NoError(t, err)
+		b := make([]byte, in.Info.Size)
+		_, err = f.ReadAt(b, 0)
+		require.NoError(t, err)
+		if i := bytes.Index(b, find); i >= 0 {
+			_, err = f.WriteAt([]byte("damage"), int64(i+len(find)+20))
+			require.NoError(t, err)
+			require.NoError(t, f.Sync())
+			damaged++
+		}
+		require.NoError(t, f.Close())
+	}
+	require.Positive(t, damaged)
 }

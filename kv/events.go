@@ -8,8 +8,9 @@ import (
 
 // events counts what goes wrong in the background.
 type events struct {
-	errors atomic.Int64
-	last   atomic.Pointer[error]
+	errors  atomic.Int64
+	last    atomic.Pointer[error]
+	corrupt atomic.Int64 // reads, of any goroutine, that met damage
 }
 
 // listener hears the engine and tells the space guard when to look again. The engine may hold its locks while it calls:
@@ -17,11 +18,13 @@ type events struct {
 func (e *events) listener(l Logger, g *spaceGuard) *pebble.EventListener {
 	ours := pebble.EventListener{
 		BackgroundError: e.note,
-		FlushEnd:        func(pebble.FlushInfo) { g.tablesChanged() },
-		CompactionEnd:   func(pebble.CompactionInfo) { g.tablesChanged() },
-		TableCreated:    func(pebble.TableCreateInfo) { g.filesChanged() },
-		TableDeleted:    func(pebble.TableDeleteInfo) { g.filesChanged() },
-		WALCreated:      func(pebble.WALCreateInfo) { g.filesChanged() },
+		// Whoever was reading gets the error. Without a listener the engine would call Fatalf.
+		DataCorruption: func(pebble.DataCorruptionInfo) { e.corrupt.Add(1) },
+		FlushEnd:       func(pebble.FlushInfo) { g.tablesChanged() },
+		CompactionEnd:  func(pebble.CompactionInfo) { g.tablesChanged() },
+		TableCreated:   func(pebble.TableCreateInfo) { g.filesChanged() },
+		TableDeleted:   func(pebble.TableDeleteInfo) { g.filesChanged() },
+		WALCreated:     func(pebble.WALCreateInfo) { g.filesChanged() },
 	}
 	if l == nil {
 		return &ours

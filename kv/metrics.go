@@ -15,12 +15,14 @@ type Metrics struct {
 
 	// Available is what Set may still use, in bytes, before it answers ErrNoSpace: free space less the reserve.
 	Available int64
-	// Reserve is the space that Set leaves alone, in bytes.
+	// Reserve is the space that Set leaves alone now, in bytes. It grows for a while when flushes outrun compactions.
 	Reserve int64
 
 	// BackgroundErrors counts failed flushes and compactions; LastBackgroundError is the newest, nil if none.
 	BackgroundErrors    int64
 	LastBackgroundError error
+	// CorruptReads counts reads of damaged tables, by callers and by compactions.
+	CorruptReads int64
 }
 
 // Metrics returns the store's counters. It takes the engine's lock for a moment.
@@ -30,14 +32,16 @@ func (db *DB) Metrics() (Metrics, error) {
 		return Metrics{}, ErrClosed
 	}
 	defer db.gate.leave(s)
+	reserve := db.space.setFloor()
 	return Metrics{
 		Engine:              db.engine.Metrics(),
 		Space:               db.fs.Usage(),
 		Device:              db.dev.Stats(),
-		Available:           max(0, db.space.available()-db.space.reserve),
-		Reserve:             db.space.reserve,
+		Available:           max(0, db.space.available()-reserve),
+		Reserve:             reserve,
 		BackgroundErrors:    db.events.errors.Load(),
 		LastBackgroundError: db.events.lastError(),
+		CorruptReads:        db.events.corrupt.Load(),
 	}, nil
 }
 

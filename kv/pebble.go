@@ -18,6 +18,8 @@ const (
 	maxOpenFiles       = 4096      // handles of BlobFS are memory, not descriptors
 	l0CompactionFiles  = 4         // overlapping files in L0 that start a compaction
 	l0StopWritesFiles  = 24        // and that stop writers
+	l0MaxFiles         = 500       // files in L0, overlapping or not, that start a compaction: fewer on small devices
+	l0PerDevice        = 16        // L0 at rest is at most this part of the device
 	baseLevelMemTables = 4         // size of the first sorted level, in memtables
 )
 
@@ -56,6 +58,13 @@ func pebbleOptions(o *Options, memTable int64) *pebble.Options {
 		l.Compression = o.Compression.profile
 	}
 	return p
+}
+
+// maxL0Files is how many files may rest in L0. A load in key order makes files that do not overlap, which by themselves
+// start no compaction; on a small device they would take the room that the guard keeps for compacting L0.
+func maxL0Files(device, memTable int64) int {
+	file := min(targetFileSize(memTable, 0), memTable)
+	return int(max(l0CompactionFiles, min(l0MaxFiles, device/l0PerDevice/file)))
 }
 
 // minFileSize keeps the tables of small stores from being many and mostly cluster slack: the engine also cuts a table

@@ -28,6 +28,7 @@ const (
 	slackClusters       = 16                                       // files are whole clusters
 	reservedPages       = 256                                      // metadata pages: every file takes one
 	maxReserveFraction  = 3                                        // of the device: never more than a third
+	maxExtraFraction    = 8                                        // of the device: what a backlog may add to that
 )
 
 // creditBytes may pass unlooked at while twice the reserve is available, so that a small write costs one atomic add here:
@@ -55,6 +56,7 @@ type spaceGuard struct {
 	backlog        func() int64
 	backlogChanged atomic.Bool
 	extra          atomic.Int64 // bytes of the backlog that the reserve has no room for
+	maxExtra       int64        // and how many of them count
 
 	// Metadata pages can run out before clusters do. They count as bytes, so that the same floors hold for them.
 	pageBytes    int64 // what one free page is worth
@@ -88,8 +90,11 @@ func (g *spaceGuard) setFloors(memTable int64) {
 	g.reserve = g.compactionFloor + compaction
 	g.largeBatch = memTable / 2
 	g.backlogRoom = 2 * l0CompactionFiles * memTable
+	// More than stops the writers is in L0 only if its files do not overlap. They are compacted a few at a time.
+	total := g.fs.Usage().TotalBytes - g.missing.Load()
+	g.maxExtra = min(l0StopWritesFiles*memTable-g.backlogRoom, total/maxExtraFraction)
 
-	limit := (g.fs.Usage().TotalBytes - g.missing.Load()) / maxReserveFraction
+	limit := total / maxReserveFraction
 	if full := g.reserve; full > limit {
 		g.compactionFloor = scale(g.compactionFloor, limit, full)
 		g.deleteFloor = scale(g.deleteFloor, limit, full)
@@ -145,14 +150,17 @@ func (g *spaceGuard) admit(n int64, deletes bool) error {
 	if deletes {
 		return g.admitAbove(g.deleteFloor, n)
 	}
-	return g.admitAbove(g.reserve+g.extraBacklog(), n)
+	return g.admitAbove(g.setFloor(), n)
 }
+
+// setFloor is what must be available behind a Set, in bytes.
+func (g *spaceGuard) setFloor() int64 { return g.reserve + g.extraBacklog() }
 
 // extraBacklog is what compactions need beyond the reserve while L0 is larger than it should be. Without it a device
 // that is filled faster than it is compacted ends with an L0 that cannot be compacted any more.
 func (g *spaceGuard) extraBacklog() int64 {
 	if g.backlogChanged.Swap(false) {
-		g.extra.Store(max(0, g.backlog()-g.backlogRoom))
+		g.extra.Store(min(g.maxExtra, max(0, g.backlog()-g.backlogRoom)))
 	}
 	return g.extra.Load()
 }
@@ -166,8 +174,8 @@ func (g *spaceGuard) admitAbove(floor, n int64) error {
 	}
 	avail := g.available()
 	if avail-need < floor {
-		return fmt.Errorf("%w: %d bytes are available, %d of them are the reserve, %d are needed",
-			ErrNoSpace, avail, floor, need)
+		return fmt.Errorf("%w: %d bytes are free, the reserve is %d, and this write needs %d: "+
+			"delete keys (DeleteRange takes least) and Compact, or use a larger device", ErrNoSpace, avail, floor, need)
 	}
 	if avail-need >= 2*g.reserve {
 		g.credit.Store(creditBytes)

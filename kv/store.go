@@ -75,6 +75,7 @@ func openOn(dev *bdev.Device, o Options) (*DB, error) {
 func (db *DB) openEngine() error {
 	memTable := db.opts.memTableSize(db.dev.Size())
 	po := pebbleOptions(&db.opts, memTable)
+	po.L0CompactionFileThreshold = maxL0Files(db.dev.Size(), memTable)
 	db.space = newSpaceGuard(db.fs, hostSpaceOf(db.name), memTable)
 	adapter := vfsadapter.New(db.fs, db.space.adapterOptions())
 	if err := checkExistence(db.fs, adapter, &db.opts); err != nil {
