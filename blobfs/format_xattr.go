@@ -27,7 +27,7 @@ import (
 const StoreType = "BLOBKVFS"
 
 // RootID is the blob of the root directory: the first one that is made in a new store.
-const RootID blobstore.BlobID = 0x100000001
+const RootID = blobstore.FirstBlobID
 
 // MaxName is the longest name of a file or directory, in bytes.
 const MaxName = 255

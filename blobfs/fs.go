@@ -12,7 +12,7 @@ import (
 
 // FormatOptions say how Format lays a file system out. The zero value is a good choice.
 type FormatOptions struct {
-	blobstore.FormatOptions // Type is set by blobfs
+	blobstore.FormatOptions // Type and FirstBlob are set by blobfs
 }
 
 // Options say how a file system is mounted. The zero value is a good choice.
@@ -83,38 +83,15 @@ type Info struct {
 	ModTime time.Time
 }
 
-// Format makes an empty file system on a device, replacing what is there under the rules of blobstore.Format.
+// Format makes an empty file system on a device, replacing what is there under the rules of blobstore.Format. The root
+// directory is part of the store from the start: a Format that is cut leaves no file system, and may be repeated.
 func Format(dev *blobstore.Device, o FormatOptions) error {
 	o.FormatOptions.Type = StoreType
-	if err := blobstore.Format(dev, o.FormatOptions); err != nil {
-		return fromStore(err)
+	o.FormatOptions.FirstBlob = map[string][]byte{
+		xattrSuper: superValue{version: formatVersion}.marshal(),
+		xattrNode:  nodeValue{kind: kindDir, created: now()}.marshal(),
 	}
-	store, err := blobstore.Open(dev, blobstore.OpenOptions{Type: StoreType})
-	if err != nil {
-		return fromStore(err)
-	}
-	if err := makeRoot(store); err != nil {
-		_ = store.Close() // the first error says more
-		return fromStore(err)
-	}
-	return fromStore(store.Close())
-}
-
-// makeRoot creates the root directory, whose id is fixed.
-func makeRoot(store *blobstore.Store) error {
-	tx := store.Begin()
-	id := tx.Create()
-	if id != RootID {
-		tx.Abort()
-		return fmt.Errorf("%w: root directory got blob %#x, expected %#x", ErrCorrupt, uint64(id), uint64(RootID))
-	}
-	tx.SetXattr(id, xattrSuper, superValue{version: formatVersion}.marshal())
-	tx.SetXattr(id, xattrNode, nodeValue{kind: kindDir, created: now()}.marshal())
-	lsn, err := tx.Commit()
-	if err != nil {
-		return err
-	}
-	return store.Sync(lsn)
+	return fromStore(blobstore.Format(dev, o.FormatOptions))
 }
 
 // writable returns why nothing may be changed.

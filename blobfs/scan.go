@@ -61,6 +61,9 @@ func (s *scan) readSuper(store *blobstore.Store) error {
 		return fmt.Errorf("%w: blobstore of type %q, expected %q", ErrNotFS, t, StoreType)
 	}
 	blob, err := store.Blob(RootID)
+	if errors.Is(err, blobstore.ErrNotFound) {
+		return fmt.Errorf("%w: no root directory, blob %v", ErrNotFS, RootID)
+	}
 	if err != nil {
 		return fmt.Errorf("root directory: %w", fromStore(err))
 	}

@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/blobkv/blobkv/bdev"
 )
@@ -16,7 +18,12 @@ type FormatOptions struct {
 	JournalSize int64  // bytes; 0: a 64th of the device, 256 KiB to 32 MiB
 	Force       bool   // format although the device holds something that is not ours
 	Progress    func(done, total int64)
+	// FirstBlob, if not nil, are the attributes of an empty blob, FirstBlobID, that the store has from the start.
+	FirstBlob map[string][]byte
 }
+
+// FirstBlobID is the id of the blob that FormatOptions.FirstBlob makes, and of the first that is created otherwise.
+const FirstBlobID BlobID = 1<<32 | 1
 
 const (
 	minJournalSize = minJournalBlocks * journalBlock
@@ -24,8 +31,8 @@ const (
 )
 
 // Format makes an empty, clean store on a device. Unless Force is set it refuses, naming what it found, a device that
-// holds anything but zeros or an intact store of the same type. On a sparse image superblock, metadata region and journal
-// get their host space here.
+// holds anything but zeros, an intact store of the same type or what an interrupted Format left. On a sparse image
+// superblock, metadata region and journal get their host space here.
 func Format(dev *bdev.Device, o FormatOptions) error {
 	if !o.Force {
 		if err := mayFormat(dev, o.Type); err != nil {
@@ -57,6 +64,11 @@ func newFormatter(dev *bdev.Device, o FormatOptions) (*formatter, error) {
 	block := dev.Properties().BlockSize
 	if block > pageSize {
 		return nil, fmt.Errorf("%w: blocks of %d bytes, at most %d", ErrUnsupported, block, pageSize)
+	}
+	for name, value := range o.FirstBlob {
+		if err := checkXattr(name, value); err != nil {
+			return nil, err
+		}
 	}
 	size := dev.Size() / pageSize * pageSize
 	cluster := o.ClusterSize
@@ -126,13 +138,13 @@ func journalClusters(size int64, super *superblock) (int, error) {
 	return int(ceilDiv(size, int64(super.clusterSize))), nil
 }
 
-// run writes the store. The superblock goes away first and comes back last, so that a format that is cut leaves no
-// store rather than half of one.
+// run writes the store. A mark replaces what page 0 held first, and the superblock replaces the mark last, each by a
+// write that changes one sector: a format that is cut leaves what was there, the mark or the finished store.
 func (f *formatter) run() error {
-	if err := f.zero(0, f.super.md.offset()); err != nil {
+	if err := f.writeMark(); err != nil {
 		return err
 	}
-	if err := f.dev.Flush(); err != nil {
+	if err := f.zero(pageSize, f.super.md.offset()-pageSize); err != nil {
 		return err
 	}
 	if err := f.wipeEnd(); err != nil {
@@ -148,12 +160,42 @@ func (f *formatter) run() error {
 	if err := f.writeMetadata(tag); err != nil {
 		return err
 	}
-	if err := f.dev.Flush(); err != nil {
+	return f.writeSuper()
+}
+
+// writeMark makes the format mark durable before anything else changes. The other sectors of the page stay: torn, the
+// write leaves an old superblock intact.
+func (f *formatter) writeMark() error {
+	b := make([]byte, pageSize)
+	if doRetry(f.dev, bdev.OpRead, b, 0, 0) != nil {
+		clear(b) // formatted by force
+	}
+	putFormatMark(b)
+	return f.writeFirst(b)
+}
+
+// writeSuper makes the clean superblock durable together with all before it: first the sectors behind the mark, the CRC
+// among them, then the one with the fields.
+func (f *formatter) writeSuper() error {
+	f.super.clean = 1
+	b := make([]byte, superSize)
+	if err := f.super.marshal(b); err != nil {
 		return err
 	}
-	f.super.clean = 1
-	if err := writeSuperblock(f.dev, &f.super); err != nil {
+	putFormatMark(b)
+	if err := f.writeFirst(b); err != nil {
 		return err
+	}
+	if err := f.super.marshal(b); err != nil {
+		return err
+	}
+	return f.writeFirst(b)
+}
+
+// writeFirst writes page 0 and flushes.
+func (f *formatter) writeFirst(b []byte) error {
+	if err := doRetry(f.dev, bdev.OpWrite, b, 0, 0); err != nil {
+		return fmt.Errorf("page 0: %w", err)
 	}
 	return f.dev.Flush()
 }
@@ -202,21 +244,23 @@ func (f *formatter) clearMetadata() error {
 	return nil
 }
 
-// writeMetadata writes the journal's md page and the masks.
+// writeMetadata writes the md pages of the journal and the first blob, and the masks.
 func (f *formatter) writeMetadata(tag journalTag) error {
-	st := journalState(tag, f.journal)
-	pages, err := st.encode(noMorePages)
-	if err != nil {
-		return err
-	}
-	if err := doRetry(f.dev, bdev.OpWrite, pages[0].data, f.super.pageOffset(pages[0].index), 0); err != nil {
-		return err
-	}
 	m := &metadata{
-		super: f.super, blobs: map[BlobID]*blobState{st.id: st},
+		super: f.super, blobs: make(map[BlobID]*blobState),
 		usedPages: newBitmap(f.super.mdPages()), usedClusters: newBitmap(f.super.clusters()),
 	}
-	m.usedPages.set(int(st.id.page()))
+	for _, st := range f.blobs(tag) {
+		pages, err := st.encode(noMorePages)
+		if err != nil {
+			return err
+		}
+		if err := doRetry(f.dev, bdev.OpWrite, pages[0].data, f.super.pageOffset(pages[0].index), 0); err != nil {
+			return err
+		}
+		m.blobs[st.id] = st
+		m.usedPages.set(int(st.id.page()))
+	}
 	m.usedClusters.setRange(0, f.super.mdClusters())
 	for _, e := range f.journal {
 		m.usedClusters.setRange(int(e.start), int(e.count))
@@ -224,9 +268,22 @@ func (f *formatter) writeMetadata(tag journalTag) error {
 	return writeMasks(f.dev, &f.super, masksOf(m))
 }
 
+// blobs are those of the new store.
+func (f *formatter) blobs(tag journalTag) []*blobState {
+	list := []*blobState{journalState(tag, f.journal)}
+	if f.o.FirstBlob == nil {
+		return list
+	}
+	first := &blobState{id: FirstBlobID}
+	for _, name := range slices.Sorted(maps.Keys(f.o.FirstBlob)) {
+		first.xattrs.set(name, f.o.FirstBlob[name])
+	}
+	return append(list, first)
+}
+
 // noMorePages is the allocator of a blob that must fit its root page.
 func noMorePages() (pageIndex, error) {
-	return 0, fmt.Errorf("%w: free space is too scattered for a journal", ErrNoSpace)
+	return 0, fmt.Errorf("%w: the blob does not fit one metadata page", ErrNoSpace)
 }
 
 // journalState is the journal's blob. It is marked read-only for SPDK's sake.

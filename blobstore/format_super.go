@@ -167,6 +167,9 @@ func (s *superblock) unmarshalTorn(b []byte, legal []superState) error {
 	if len(b) != superSize {
 		return fmt.Errorf("superblock: buffer of %d bytes, want %d", len(b), superSize)
 	}
+	if isFormatMark(b) {
+		return fmt.Errorf("%w: making a store here was interrupted", ErrNotBlobstore)
+	}
 	if string(b[:len(superSignature)]) != superSignature {
 		return fmt.Errorf("%w: no superblock signature %q", ErrNotBlobstore, superSignature)
 	}

@@ -154,13 +154,25 @@ func (s *Store) mayUse(st *blobState, m *metadata, o OpenOptions) error {
 			return fmt.Errorf("%s: journal blob %v: %w", s.dev.Name(), st.id, st.refused)
 		}
 	}
-	if s.readOnly || m.unread == nil {
+	if s.readOnly {
 		return nil
+	}
+	if m.unread == nil {
+		return s.journalLost(st, m)
 	}
 	if st == nil || m.masks == nil && !o.Recover {
 		return s.unreadable(m)
 	}
 	return nil
+}
+
+// journalLost is the error of opening a store for writing that has no journal, but a damaged blob that may be it.
+func (s *Store) journalLost(st *blobState, m *metadata) error {
+	if st != nil || len(m.bad) == 0 {
+		return nil
+	}
+	b := m.bad[0]
+	return fmt.Errorf("%s: no journal found, and blob %v, which may be it, is damaged: %w; open it read-only", s.dev.Name(), b.id, b.err)
 }
 
 // unreadable is the error of opening a store for writing while nobody knows what blobs own whose pages cannot be read.

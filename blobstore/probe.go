@@ -40,7 +40,8 @@ func ownStore(dev *bdev.Device, bstype string) bool {
 	return err == nil
 }
 
-// Probe says in a few words what a device holds, "" for nothing: its first and last MiB are zero. It only reads.
+// Probe says in a few words what a device holds, "" for nothing: its first and last MiB are zero, or all it holds is what
+// an interrupted Format left. It only reads.
 func Probe(dev *bdev.Device) (string, error) {
 	n := min(probeSize, dev.Size())
 	head, tail := make([]byte, n), make([]byte, n)
@@ -53,10 +54,16 @@ func Probe(dev *bdev.Device) (string, error) {
 	if allZero(head) && allZero(tail) {
 		return "", nil
 	}
+	if isFormatMark(head) { // some formats leave the first sector alone: what was made over the mark counts
+		return probeForeign(head, nil), nil
+	}
 	if what := probeBlobstore(dev, head); what != "" {
 		return what, nil
 	}
-	return probeForeign(head, tail), nil
+	if what := probeForeign(head, tail); what != "" {
+		return what, nil
+	}
+	return "data of an unknown kind (its first and last MiB are not zero)", nil
 }
 
 // probeBlobstore names a blobstore, intact or not.
@@ -110,7 +117,7 @@ var foreign = []magic{
 	{"a GPT partition table", 4096, "EFI PART"},
 }
 
-// probeForeign names what is not a blobstore.
+// probeForeign names what is not a blobstore, "" if it does not know it.
 func probeForeign(head, tail []byte) string {
 	if isExt(head) {
 		return "an ext2, ext3 or ext4 file system"
@@ -128,7 +135,7 @@ func probeForeign(head, tail []byte) string {
 	case len(head) >= 512 && head[510] == 0x55 && head[511] == 0xaa:
 		return "an MBR partition table or boot sector"
 	}
-	return "data of an unknown kind (its first and last MiB are not zero)"
+	return ""
 }
 
 func isExt(head []byte) bool {
