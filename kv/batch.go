@@ -51,6 +51,9 @@ func (b *Batch) room(key, value []byte) error {
 	if b.b == nil {
 		return fmt.Errorf("%w: the batch was closed", ErrClosed)
 	}
+	if b.db.gate.closed.Load() {
+		return ErrClosed
+	}
 	if err := checkSizes(key, value); err != nil {
 		return err
 	}

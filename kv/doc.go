@@ -13,7 +13,7 @@
 //
 // A store lives on one device, named by one string:
 //
-//	/var/lib/app/store.img           an image file, through the fastest portable interface
+//	/var/lib/app/store.img           an image file, through Linux AIO, or plain file calls elsewhere
 //	aio:/dev/sdb?policy=poll         Linux AIO on a block device
 //	aio:/var/lib/app/store.img?size=64GiB
 //	malloc:1GiB                      RAM, gone at Close
@@ -21,7 +21,13 @@
 // Options.CreateIfMissing makes the image file (mode 0600, sparse) and the store. A device that holds anything else (a
 // partition table, a file system, another store, a damaged store) is never formatted by this package.
 //
-// One process at a time may have a store open for writing; a second one gets ErrInUse, naming the first.
+// A device has at least MinSize bytes (16 MiB). One process at a time may have a store open for writing; any other one,
+// also one that only wants to read, gets ErrInUse, naming the first.
+//
+// # Damage
+//
+// Reads of damaged bytes answer ErrCorrupt; everything else can still be read. A store whose file system knows of a
+// damaged file opens only with Options.ReadOnly: to an engine a lost file is one that never was.
 //
 // # Memory
 //

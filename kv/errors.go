@@ -8,6 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/bdev/open"
 	"github.com/blobkv/blobkv/blobfs"
 	"github.com/blobkv/blobkv/blobstore"
 )
@@ -33,10 +34,14 @@ var (
 	ErrNewerVersion = errors.New("kv: the store is of a newer version")
 	// ErrCorrupt is returned when bytes on the device are not what was written.
 	ErrCorrupt = errors.New("kv: the store is damaged")
-	// ErrClosed is returned by every method after Close.
+	// ErrClosed is returned by what is called after Close of the store, batch, iterator or snapshot, Close of the last three
+	// excepted.
 	ErrClosed = errors.New("kv: closed")
 	// ErrOpenHandles is returned by Close while iterators or snapshots are open; the store stays open.
 	ErrOpenHandles = errors.New("kv: iterators or snapshots are open")
+	// ErrDevice is returned by Open for a device name that cannot be read or options of it that do not fit, and for a
+	// device under MinSize.
+	ErrDevice = errors.New("kv: unusable device")
 	// ErrTooLarge is returned for a key, value or batch over the limits MaxKeySize, MaxValueSize and MaxBatchSize.
 	ErrTooLarge = errors.New("kv: too large")
 )
@@ -53,6 +58,8 @@ var kinds = []struct{ cause, kind error }{
 	{bdev.ErrInUse, ErrInUse},
 	{bdev.ErrReadOnly, ErrReadOnly},
 	{bdev.ErrClosed, ErrClosed},
+	{open.ErrName, ErrDevice},
+	{bdev.ErrInvalid, ErrDevice},
 	{bdev.ErrNotExist, ErrNotStore},
 	{blobfs.ErrNoSpace, ErrNoSpace},
 	{blobfs.ErrReadOnly, ErrReadOnly},

@@ -37,7 +37,7 @@ var lowerErrors = map[string]struct{ cause, kind error }{
 	"bdev.ErrUnaligned":   {bdev.ErrUnaligned, nil},
 	"bdev.ErrReadOnly":    {bdev.ErrReadOnly, ErrReadOnly},
 	"bdev.ErrUnsupported": {bdev.ErrUnsupported, nil},
-	"bdev.ErrInvalid":     {bdev.ErrInvalid, nil},
+	"bdev.ErrInvalid":     {bdev.ErrInvalid, ErrDevice},
 	"bdev.ErrClosed":      {bdev.ErrClosed, ErrClosed},
 	"bdev.ErrNoSpace":     {bdev.ErrNoSpace, ErrNoSpace},
 	"bdev.ErrInUse":       {bdev.ErrInUse, ErrInUse},
@@ -45,7 +45,7 @@ var lowerErrors = map[string]struct{ cause, kind error }{
 	"bdev.ErrMiscompare":  {bdev.ErrMiscompare, nil},
 	"bdev.ErrNotExist":    {bdev.ErrNotExist, ErrNotStore},
 	"bdev.ErrGone":        {bdev.ErrGone, nil},
-	"open.ErrName":        {open.ErrName, nil},
+	"open.ErrName":        {open.ErrName, ErrDevice},
 
 	"blobstore.ErrNotBlobstore":    {blobstore.ErrNotBlobstore, ErrNotStore},
 	"blobstore.ErrWrongType":       {blobstore.ErrWrongType, ErrNotStore},
@@ -81,7 +81,7 @@ var lowerErrors = map[string]struct{ cause, kind error }{
 // ourErrors are all sentinels of this package.
 var ourErrors = []error{
 	ErrNotFound, ErrNoSpace, ErrReadOnly, ErrInUse, ErrExists, ErrNotStore, ErrNewerVersion, ErrCorrupt, ErrClosed,
-	ErrOpenHandles, ErrTooLarge,
+	ErrOpenHandles, ErrTooLarge, ErrDevice,
 }
 
 // TestErrorKinds checks that each error from below is exactly the one of ours that the table says, and keeps its cause.

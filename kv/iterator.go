@@ -93,8 +93,11 @@ func (it *Iterator) Value() []byte {
 	return v
 }
 
-// Error returns what has stopped the iterator, if not the end of the keys.
+// Error returns what has stopped the iterator, if not the end of the keys; ErrClosed once it is closed.
 func (it *Iterator) Error() error {
+	if it.err == nil && it.it == nil {
+		return ErrClosed
+	}
 	if it.err == nil && it.it != nil {
 		it.err = it.it.Error()
 	}

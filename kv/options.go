@@ -10,6 +10,9 @@ const (
 	DefaultMemTableSize = 16 << 20  // bytes
 )
 
+// MinSize is the smallest device that a store can be written on, in bytes.
+const MinSize = 16 << 20
+
 // minMemTableSize is what small devices get, in bytes. The engine needs room for its bookkeeping in each.
 const minMemTableSize = 256 << 10
 

@@ -43,9 +43,7 @@ func pebbleOptions(o *Options, memTable int64) *pebble.Options {
 		MaxOpenFiles:                maxOpenFiles,
 		ReadOnly:                    o.ReadOnly,
 		Logger:                      engineLogger{o.Logger},
-		CompactionConcurrencyRange: func() (lower, upper int) {
-			return 1, max(1, min(maxCompactions, runtime.GOMAXPROCS(0)))
-		},
+		CompactionConcurrencyRange:  compactionConcurrency,
 	}
 	for i := range p.TargetFileSizes {
 		p.TargetFileSizes[i] = targetFileSize(memTable, i)
@@ -60,11 +58,22 @@ func pebbleOptions(o *Options, memTable int64) *pebble.Options {
 	return p
 }
 
+// compactionConcurrency is how many compactions run at once.
+func compactionConcurrency() (lower, upper int) {
+	return 1, max(1, min(maxCompactions, runtime.GOMAXPROCS(0)))
+}
+
 // maxL0Files is how many files may rest in L0. A load in key order makes files that do not overlap, which by themselves
 // start no compaction; on a small device they would take the room that the guard keeps for compacting L0.
 func maxL0Files(device, memTable int64) int {
 	file := min(targetFileSize(memTable, 0), memTable)
 	return int(max(l0CompactionFiles, min(l0MaxFiles, device/l0PerDevice/file)))
+}
+
+// stopWritesFiles is how many overlapping files in L0 stop writers: fewer on small devices, where one compaction of a
+// larger L0 would need more than the reserve has for it.
+func stopWritesFiles(device, memTable int64) int {
+	return int(max(3*l0CompactionFiles, min(l0StopWritesFiles, device/l0PerDevice/memTable)))
 }
 
 // minFileSize keeps the tables of small stores from being many and mostly cluster slack: the engine also cuts a table

@@ -142,6 +142,11 @@ func (g *spaceGuard) tablesChanged() {
 // roomForTables is what compactions can use, in bytes.
 func (g *spaceGuard) roomForTables() int64 { return g.available() - g.compactionFloor }
 
+// short says that there is not room for two of the compactions that the reserve is for.
+func (g *spaceGuard) short() bool {
+	return g.available() < g.reserve+g.maxExtra+(g.reserve-g.compactionFloor)
+}
+
 // admit lets a change of n bytes through, or says that the device is full.
 func (g *spaceGuard) admit(n int64, deletes bool) error {
 	if g.credit.Add(-n) >= 0 {

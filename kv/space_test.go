@@ -1,10 +1,12 @@
 package kv
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -235,4 +237,43 @@ func TestHostCheckFollowsBytes(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, looks, 9)
 	require.Less(t, looks, 100)
+}
+
+// TestFillFraction fills a device with a load in key order and one at random, and counts what is accepted until waiting
+// does not help any more. The numbers of Metrics are those that Set goes by.
+func TestFillFraction(t *testing.T) {
+	for _, random := range []bool{false, true} {
+		device := cmp.Or(os.Getenv("BLOBKV_FILL"), "malloc:192MiB")
+		db := openTest(t, device, &Options{CreateIfMissing: true})
+		rng := rand.New(rand.NewPCG(3, 4))
+		n, first := 0, int64(0)
+		for waited := 0; waited < 60; {
+			k := fmt.Appendf(nil, "%016d", n)
+			if random {
+				k = fmt.Appendf(nil, "%016x", rng.Uint64())
+			}
+			err := db.Set(k, noise(rng, 10000), NoSync)
+			if err == nil {
+				n, waited = n+1, 0
+				continue
+			}
+			require.ErrorIs(t, err, ErrNoSpace)
+			if first == 0 {
+				first = int64(n) * 10000
+			}
+			waited++
+			time.Sleep(50 * time.Millisecond)
+		}
+		m, err := db.Metrics()
+		require.NoError(t, err)
+		accepted := int64(n) * 10000
+		t.Logf("random %v: %d MB of %d MB accepted, first refusal at %d MB, %d MB free, %d MB reserve; %v", random, accepted>>20,
+			m.Space.TotalBytes>>20, first>>20, m.Space.FreeBytes>>20, m.Reserve>>20, m.LastBackgroundError)
+		require.Less(t, m.Available, int64(64<<10))
+		require.Greater(t, accepted, m.Space.TotalBytes*6/10)
+		require.NoError(t, db.DeleteRange(nil, []byte("~")))
+		require.NoError(t, db.Compact(nil, nil))
+		waitForSpace(t, db)
+		require.NoError(t, db.Close())
+	}
 }

@@ -46,17 +46,21 @@ func Open(device string, o *Options) (*DB, error) {
 		Size:     c.Size,
 	})
 	if err != nil {
-		return nil, deviceError(device, err)
+		return nil, deviceError(device, &c, err)
 	}
 	db, err := openOn(dev, c)
 	if err != nil {
-		return nil, errors.Join(err, dev.Close())
+		return nil, errors.Join(err, discard(dev))
 	}
 	return db, nil
 }
 
 // openOn opens the store on an open device, which belongs to the DB if there is no error.
 func openOn(dev *bdev.Device, o Options) (*DB, error) {
+	if dev.Size() < MinSize && !o.ReadOnly {
+		return nil, fmt.Errorf("%w: open %s: the device has %d bytes; a store needs at least %d",
+			ErrDevice, dev.Name(), dev.Size(), MinSize)
+	}
 	fs, err := mount(dev, &o)
 	if err != nil {
 		return nil, wrapf(err, "kv: open %s", dev.Name())
@@ -75,6 +79,8 @@ func openOn(dev *bdev.Device, o Options) (*DB, error) {
 func (db *DB) openEngine() error {
 	memTable := db.opts.memTableSize(db.dev.Size())
 	po := pebbleOptions(&db.opts, memTable)
+	po.CompactionConcurrencyRange = db.compactionsAtOnce
+	po.L0StopWritesThreshold = stopWritesFiles(db.dev.Size(), memTable)
 	po.L0CompactionFileThreshold = maxL0Files(db.dev.Size(), memTable)
 	db.space = newSpaceGuard(db.fs, hostSpaceOf(db.name), memTable)
 	adapter := vfsadapter.New(db.fs, db.space.adapterOptions())
@@ -94,6 +100,14 @@ func (db *DB) openEngine() error {
 	db.space.backlog = func() int64 { return engine.Metrics().Levels[0].TablesSize }
 	db.space.tablesChanged()
 	return nil
+}
+
+// compactionsAtOnce is one where space is short: together several need more than the reserve has for them, and all fail.
+func (db *DB) compactionsAtOnce() (lower, upper int) {
+	if db.space.short() {
+		return 1, 1
+	}
+	return compactionConcurrency()
 }
 
 // Close waits for running calls, makes what was written with NoSync durable and closes the store and its device. With

@@ -162,11 +162,12 @@ func (*FS) PathJoin(elem ...string) string { return path.Join(elem...) }
 // PathDir is path.Dir.
 func (*FS) PathDir(p string) string { return path.Dir(p) }
 
-// GetDiskUsage reports the space of the store; path plays no part.
+// GetDiskUsage reports the space of the store; path plays no part. What compactions may not use is not available: Pebble
+// sizes them by this.
 func (a *FS) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	u := a.fs.Usage()
 	return vfs.DiskUsage{
-		AvailBytes: uint64(max(0, min(u.FreeBytes, a.opts.Available()))),
+		AvailBytes: uint64(max(0, min(u.FreeBytes, a.opts.Available()-a.opts.CompactionFloor))),
 		TotalBytes: uint64(u.TotalBytes),
 		UsedBytes:  uint64(u.UsedBytes),
 	}, nil
