@@ -94,6 +94,28 @@ func TestFormatIsAtomic(t *testing.T) {
 	}
 }
 
+// TestFormatNeverTears draws many torn states of each operation, for those of page 0 above all.
+func TestFormatNeverTears(t *testing.T) {
+	for name, base := range map[string]*crashbdev.Disk{
+		"empty":       crashbdev.New(crashbdev.Options{Size: 4 << 20, AtomicWriteUnit: 512}),
+		"clean store": oldStore(t, true),
+	} {
+		for n, died := int64(1), true; died; n++ {
+			disk := base.Cut(crashbdev.KeepAll, 0)
+			disk.CutAfter(n)
+			dev := openDisk(t, disk)
+			_ = Format(dev, cutFormat)
+			died = disk.PoweredOff()
+			require.NoError(t, dev.Close())
+			for seed := range uint64(60) {
+				left := openDisk(t, disk.Cut(crashbdev.Random, seed))
+				require.NoError(t, mayFormat(left, cutFormat.Type), "%s: power cut at operation %d, seed %d", name, n, seed)
+				require.NoError(t, left.Close())
+			}
+		}
+	}
+}
+
 // TestFormatMark: only the whole mark counts, and not once another format was made over it.
 func TestFormatMark(t *testing.T) {
 	for _, c := range []struct {
