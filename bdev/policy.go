@@ -9,7 +9,7 @@ import (
 
 // Tuning of the pollers.
 const (
-	spinLimit    = 100 * time.Microsecond // slower devices than this are not worth spinning for
+	spinLimit    = 250 * time.Microsecond // longer waits than this are not worth spinning for
 	spinMin      = 4 * time.Microsecond   // the least an adaptive poller spins
 	spinsPerLook = 16                     // polls between two looks at the clock
 	pollsPerTurn = 64                     // polls of PolicyPoll between two yields
