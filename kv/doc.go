@@ -41,7 +41,9 @@
 // engine's log, for every memtable as a table and for one compaction, about 22 memtables (350 MiB with the default,
 // less on devices under 2 GiB, never more than a third of the device; Metrics tells). The store stays readable.
 // Delete, DeleteRange and batches of nothing but deletes may use part of the reserve, and compactions another part, so
-// that deleting and then Compact (or simply time) frees space again. The reserve grows by up to an eighth of the device
+// that deleting and then Compact (or simply time) frees space again. On small devices that is not certain: values of
+// 16 KB on 16 and 64 MiB filled a store whose compactions then found no room after deleting; it stayed readable, and
+// one of 256 MiB healed. The reserve grows by up to an eighth of the device
 // while flushes outrun compactions, and a compaction that found no room is tried again after half a minute: a write that
 // was refused may succeed later. ErrNoSpace is also the answer when an image file is
 // sparse and the file system below it fills up.
