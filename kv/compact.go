@@ -3,16 +3,16 @@ package kv
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
-)
 
-// keyRange is a range of keys, both ends included.
-type keyRange struct{ first, last []byte }
+	"github.com/cockroachdb/pebble/v2"
+)
 
 // Compact rewrites the tables between two keys (nil: from the first, to the last) into the deepest level: what was
 // overwritten or deleted is dropped and its space is free afterwards. Compactions run by themselves; this is for after
 // a large delete. It may take long; everything else goes on meanwhile. Where space is short the range is compacted
-// piece by piece.
+// table by table, and ErrNoSpace means that there was not room enough for any that is left.
 func (db *DB) Compact(lower, upper []byte) error {
 	s, ok := db.gate.enter()
 	if !ok {
@@ -25,89 +25,132 @@ func (db *DB) Compact(lower, upper []byte) error {
 	if err := db.flush(); err != nil {
 		return err
 	}
-	pieces, err := db.pieces(lower, upper)
-	if err != nil {
+	tables, err := db.tablesBetween(lower, upper)
+	if err != nil || len(tables) == 0 {
 		return wrap(err)
 	}
-	for _, p := range pieces {
-		if err := db.compactPiece(p); err != nil {
-			return wrap(err)
+	if size := sizeOf(tables); db.space.roomForTables() > size {
+		first, last := boundsOf(tables)
+		if lower != nil {
+			first = later(first, lower)
 		}
+		if upper != nil && bytes.Compare(upper, last) < 0 {
+			last = upper
+		}
+		return wrap(db.compactKeys(first, last))
+	}
+	return wrap(db.compactByTable(lower, upper))
+}
+
+// table is where a table lies in the tree and what it takes.
+type table struct {
+	level       int
+	number      uint64
+	first, last []byte // both included
+	size        int64  // bytes
+}
+
+// compactKeys compacts a range of keys, ends included. The engine wants the ends to differ.
+func (db *DB) compactKeys(first, last []byte) error {
+	if bytes.Compare(first, last) >= 0 {
+		last = append(slices.Clone(first), 0)
+	}
+	return db.engine.Compact(context.Background(), first, last, true)
+}
+
+// compactByTable sinks the tables above the deepest level one after the other: a compaction keeps its inputs until it is
+// done, and one table with those it overlaps is what the reserve has room for. A table for which there was no room is
+// tried again when others have given some back.
+func (db *DB) compactByTable(lower, upper []byte) error {
+	failed := make(map[uint64]error) // by table number, since the last one that succeeded
+	for limit := maxSteps; limit > 0; limit-- {
+		t, err := db.highest(lower, upper, failed)
+		if err != nil {
+			return err
+		}
+		if t == nil {
+			break
+		}
+		switch err := db.compactKeys(t.first, t.first); {
+		case err == nil:
+			clear(failed)
+		case errors.Is(wrap(err), ErrNoSpace):
+			failed[t.number] = err
+		default:
+			return err
+		}
+	}
+	for _, err := range failed {
+		return err
 	}
 	return nil
 }
 
-// compactPiece compacts one range. The engine wants the ends to differ.
-func (db *DB) compactPiece(p keyRange) error {
-	last := p.last
-	if bytes.Compare(p.first, last) >= 0 {
-		last = append(slices.Clone(p.first), 0)
-	}
-	return db.engine.Compact(context.Background(), p.first, last, true)
-}
+// maxSteps ends a Compact that writers feed as fast as it works.
+const maxSteps = 100000
 
-// pieces divides the range at the tables' bounds if compacting it at once could need more space than there is: a
-// compaction keeps its inputs until it is done.
-func (db *DB) pieces(lower, upper []byte) ([]keyRange, error) {
-	tables, size, err := db.tableRanges(lower, upper)
-	if err != nil || len(tables) == 0 {
+// highest returns the first table of the highest level between two keys but for the deepest one, or nil.
+func (db *DB) highest(lower, upper []byte, without map[uint64]error) (*table, error) {
+	tables, err := db.tablesBetween(lower, upper)
+	if err != nil {
 		return nil, err
 	}
-	all := keyRange{first: tables[0].first}
+	deepest := 0
 	for _, t := range tables {
-		all.last = later(all.last, t.last)
+		deepest = max(deepest, t.level)
 	}
-	if lower != nil {
-		all.first = later(all.first, lower)
+	for i, t := range tables {
+		if _, ok := without[t.number]; !ok && (t.level < deepest || t.level == 0) {
+			return &tables[i], nil
+		}
 	}
-	if upper != nil && bytes.Compare(upper, all.last) < 0 {
-		all.last = upper
-	}
-	if db.space.roomForTables() > size {
-		return []keyRange{all}, nil
-	}
-	return divide(all, tables), nil
+	return nil, nil
 }
 
-// tableRanges returns the key ranges of the tables between lower and upper by their first key, and their size in bytes.
-func (db *DB) tableRanges(lower, upper []byte) ([]keyRange, int64, error) {
+// tablesBetween returns the tables that may hold keys from lower up to upper, by level and, within one, by first key.
+func (db *DB) tablesBetween(lower, upper []byte) ([]table, error) {
 	levels, err := db.engine.SSTables()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	var ranges []keyRange
-	var size int64
-	for _, level := range levels {
+	var tables []table
+	for n, level := range levels {
 		for i := range level {
-			r := keyRange{level[i].Smallest.UserKey, level[i].Largest.UserKey}
-			if r.outside(lower, upper) {
-				continue
+			if t := newTable(n, &level[i]); !t.outside(lower, upper) {
+				tables = append(tables, t)
 			}
-			ranges = append(ranges, r)
-			size += int64(level[i].Size)
 		}
 	}
-	slices.SortFunc(ranges, func(a, b keyRange) int { return bytes.Compare(a.first, b.first) })
-	return ranges, size, nil
+	return tables, nil
 }
 
-// outside reports that no key of r is between lower and upper, either of which may be nil.
-func (r keyRange) outside(lower, upper []byte) bool {
-	return (lower != nil && bytes.Compare(r.last, lower) < 0) ||
-		(upper != nil && bytes.Compare(r.first, upper) > 0)
+func newTable(level int, info *pebble.SSTableInfo) table {
+	return table{level, uint64(info.FileNum), info.Smallest.UserKey, info.Largest.UserKey, int64(info.Size)}
 }
 
-// divide cuts all at the first key of each table.
-func divide(all keyRange, tables []keyRange) []keyRange {
-	var out []keyRange
-	from := all.first
+// outside reports that no key of t is between lower and upper, either of which may be nil.
+func (t *table) outside(lower, upper []byte) bool {
+	return (lower != nil && bytes.Compare(t.last, lower) < 0) ||
+		(upper != nil && bytes.Compare(t.first, upper) > 0)
+}
+
+func sizeOf(tables []table) (n int64) {
 	for _, t := range tables {
-		if bytes.Compare(t.first, from) > 0 && bytes.Compare(t.first, all.last) < 0 {
-			out = append(out, keyRange{from, t.first})
-			from = t.first
-		}
+		n += t.size
 	}
-	return append(out, keyRange{from, all.last})
+	return n
+}
+
+// boundsOf returns the lowest and the highest key of the tables.
+func boundsOf(tables []table) (first, last []byte) {
+	first, last = tables[0].first, tables[0].last
+	for _, t := range tables[1:] {
+		if bytes.Compare(t.first, first) < 0 {
+			first = t.first
+		}
+		last = later(last, t.last)
+	}
+	return first, last
 }
 
 func later(a, b []byte) []byte {

@@ -38,15 +38,18 @@
 // # A full device
 //
 // Set and Commit answer ErrNoSpace before the change enters the engine while less than a reserve is free: room for the
-// engine's log, for every memtable as a table and for one compaction, about 22 memtables (350 MiB with the default,
-// less on devices under 2 GiB, never more than a third of the device; Metrics tells). The store stays readable.
-// Delete, DeleteRange and batches of nothing but deletes may use part of the reserve, and compactions another part, so
-// that deleting and then Compact (or simply time) frees space again. On small devices that is not certain: values of
-// 16 KB on 16 and 64 MiB filled a store whose compactions then found no room after deleting; it stayed readable, and
-// one of 256 MiB healed. The reserve grows by up to an eighth of the device
-// while flushes outrun compactions, and a compaction that found no room is tried again after half a minute: a write that
-// was refused may succeed later. ErrNoSpace is also the answer when an image file is
-// sparse and the file system below it fills up.
+// engine's log, for every memtable as a table, for the deletes that make room again and for one compaction, about 31
+// memtables (500 MiB with the default, less on devices under 4 GiB: an eighth of them; half of the smallest. Metrics
+// tells). The store stays readable. Delete, DeleteRange and batches of nothing but deletes may use part of the reserve,
+// and compactions another part, so that deleting and then Compact (or simply time) frees space again.
+//
+// A write that finds no room while a compaction runs waits for it, ten seconds at most: compactions take room and give
+// it back. The reserve grows by up to an eighth of the device while flushes outrun compactions, so a write that was
+// refused may succeed later. Iterators and snapshots keep the tables they read: what they hold on to is free only when
+// they are closed. ErrNoSpace is also the answer when an image file is sparse and the file system below it fills up.
+//
+// While compactions fail, for want of room or because a table is damaged, writes are refused with the error of the
+// compaction before they could wait for it in vain; the engine tries again every half minute, and Compact at once.
 //
 // # Errors that end the process
 //

@@ -19,12 +19,16 @@ func (e *events) listener(l Logger, g *spaceGuard) *pebble.EventListener {
 	ours := pebble.EventListener{
 		BackgroundError: e.note,
 		// Whoever was reading gets the error. Without a listener the engine would call Fatalf.
-		DataCorruption: func(pebble.DataCorruptionInfo) { e.corrupt.Add(1) },
-		FlushEnd:       func(pebble.FlushInfo) { g.tablesChanged() },
-		CompactionEnd:  func(pebble.CompactionInfo) { g.tablesChanged() },
-		TableCreated:   func(pebble.TableCreateInfo) { g.filesChanged() },
-		TableDeleted:   func(pebble.TableDeleteInfo) { g.filesChanged() },
-		WALCreated:     func(pebble.WALCreateInfo) { g.filesChanged() },
+		DataCorruption:  func(pebble.DataCorruptionInfo) { e.corrupt.Add(1) },
+		FlushEnd:        func(pebble.FlushInfo) { g.tablesChanged() },
+		CompactionBegin: func(pebble.CompactionInfo) { g.compactions.begin() },
+		CompactionEnd: func(info pebble.CompactionInfo) {
+			g.compactions.end(info)
+			g.tablesChanged()
+		},
+		TableCreated: func(pebble.TableCreateInfo) { g.filesChanged() },
+		TableDeleted: func(pebble.TableDeleteInfo) { g.filesChanged() },
+		WALCreated:   func(pebble.WALCreateInfo) { g.filesChanged() },
 	}
 	if l == nil {
 		return &ours

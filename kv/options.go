@@ -18,7 +18,7 @@ const minMemTableSize = 256 << 10
 
 // memTablesPerDevice bounds the default memtable to a fraction of the device, so that the reserve for a full device
 // stays a small part of it.
-const memTablesPerDevice = 128
+const memTablesPerDevice = 256
 
 // Options say how a store is opened. The zero value, or nil, opens an existing store for reading and writing with the
 // defaults.
@@ -42,7 +42,7 @@ type Options struct {
 	CacheSize int64
 
 	// MemTableSize is the size of one memtable, in bytes; up to four are in memory. 0: DefaultMemTableSize, or less
-	// on a device under 2 GiB.
+	// on a device under 4 GiB, or on a sparse image whose host has less room than that.
 	MemTableSize int64
 
 	// Compression of new tables. Each block says how it is compressed, so it can change from one Open to the next.

@@ -73,18 +73,23 @@ func maxL0Files(device, memTable int64) int {
 // stopWritesFiles is how many overlapping files in L0 stop writers: fewer on small devices, where one compaction of a
 // larger L0 would need more than the reserve has for it.
 func stopWritesFiles(device, memTable int64) int {
-	return int(max(3*l0CompactionFiles, min(l0StopWritesFiles, device/l0PerDevice/memTable)))
+	return int(max(4*l0CompactionFiles, min(l0StopWritesFiles, device/l0PerDevice/memTable)))
 }
 
 // minFileSize keeps the tables of small stores from being many and mostly cluster slack: the engine also cuts a table
 // where it overlaps more than ten of the level below.
 const minFileSize = 1 << 20
 
-// targetFileSize is that of L0 (i = 0), of the base level (1) and of those below it, in bytes: 4 4 8 16 32 64 64 MiB for
+// targetFileSize is that of L0 (i = 0), of the base level (1) and of those below it, in bytes: 4 4 8 16 16 16 16 MiB for
 // the default memtable. Small files at the top keep compactions short, large ones at the bottom keep files few.
 func targetFileSize(memTable int64, i int) int64 {
-	return max(memTable/4, minFileSize) << min(max(i-1, 0), 4)
+	first := max(memTable/4, min(memTable, minFileSize))
+	return min(first<<max(i-1, 0), maxTableSize(memTable))
 }
+
+// maxTableSize is the largest target size, in bytes. A compaction rewrites a table with a dozen of the level below, and
+// the reserve has room for that.
+func maxTableSize(memTable int64) int64 { return memTable }
 
 // maxManifestSize bounds the engine's log of table changes, in bytes.
 func maxManifestSize(memTable int64) int64 { return max(memTable/4, 256<<10) }

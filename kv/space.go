@@ -9,31 +9,15 @@ import (
 	"github.com/blobkv/blobkv/vfsadapter"
 )
 
-// The reserve, from the bottom up. What stands in a line may go on until less than that and all above it is free:
-//
-//	ROOM          FOR                                                  WHO MAY USE IT
-//	logs          two fresh logs, a MANIFEST that grows and rolls       log and MANIFEST: never refused
-//	flushes       every memtable as a table                             flushes: never refused, bounded by the memtables
-//	deletes       two memtables of them                                 Delete, DeleteRange, batches of those
-//	compaction    L0 and the base level once more                       compactions
-//	everything else                                                     Set
-//
-// No write is let in that logs and flushes could not finish, and compactions, which come and go, take room from nobody
-// but Set.
-const (
-	logMemTables        = 2.5                                      // two logs of 1.1 memtables, and slack
-	deleteMemTables     = 4                                        // two of deletes, each in a log and in a table
-	compactionMemTables = 2*l0CompactionFiles + baseLevelMemTables // one compaction of L0 into the base level
-	compactionFiles     = 8                                        // or this many of its tables, if that is more
-	slackClusters       = 16                                       // files are whole clusters
-	reservedPages       = 256                                      // metadata pages: every file takes one
-	maxReserveFraction  = 3                                        // of the device: never more than a third
-	maxExtraFraction    = 8                                        // of the device: what a backlog may add to that
-)
-
 // creditBytes may pass unlooked at while twice the reserve is available, so that a small write costs one atomic add here:
 // the other half of it is more than compactions can take meanwhile.
 const creditBytes = 1 << 20
+
+// admitWait bounds how long a change waits for compactions to give room back.
+const admitWait = 10 * time.Second
+
+// reservedPages is how many metadata pages the reserve keeps: every file takes one.
+const reservedPages = 256
 
 // hostCheckEvery and hostCheckBytes say how stale the view of the file system below an image may be.
 const (
@@ -46,17 +30,17 @@ type spaceGuard struct {
 	fs   *blobfs.FS
 	host hostSpace
 
-	deleteFloor, compactionFloor, reserve int64 // bytes that must be available
-	largeBatch                            int64 // bytes from which the engine gives a batch a memtable of its own
-	backlogRoom                           int64 // bytes of L0 that the room for compactions is for
+	floors
+	largeBatch int64 // bytes from which the engine gives a batch a memtable of its own
 
-	// backlog returns the size of L0 in bytes, which a compaction may have to write once more. It takes the engine's lock,
-	// so it is asked only when a flush or a compaction has changed the answer, and only by a writer without credit: in a
-	// million unsynced Sets by two goroutines 32 times, 40 µs each, 0.06 % of the time.
-	backlog        func() int64
+	// backlog takes the engine's lock, so it is asked only when a flush or a compaction has changed the answer, and only by
+	// a writer without credit: in a million unsynced Sets by two goroutines 32 times, 40 µs each, 0.06 % of the time.
+	backlog        func() backlog
 	backlogChanged atomic.Bool
 	extra          atomic.Int64 // bytes of the backlog that the reserve has no room for
-	maxExtra       int64        // and how many of them count
+	sublevels      atomic.Int32 // of L0
+
+	compactions compactions
 
 	// Metadata pages can run out before clusters do. They count as bytes, so that the same floors hold for them.
 	pageBytes    int64 // what one free page is worth
@@ -73,46 +57,31 @@ type spaceGuard struct {
 	origin    time.Time
 }
 
-func newSpaceGuard(fs *blobfs.FS, host hostSpace, memTable int64) *spaceGuard {
-	g := &spaceGuard{fs: fs, host: host, origin: time.Now(), backlog: func() int64 { return 0 }}
+// newSpaceGuard makes one that does not know the memtables yet: sizeFor must follow.
+func newSpaceGuard(fs *blobfs.FS, host hostSpace) *spaceGuard {
+	g := &spaceGuard{fs: fs, host: host, origin: time.Now(), backlog: func() backlog { return backlog{} }}
 	g.look()
-	g.setFloors(memTable)
 	return g
 }
 
-// setFloors sizes the reserve for a memtable size, within a third of what there is in all.
-func (g *spaceGuard) setFloors(memTable int64) {
-	slack := slackClusters * int64(g.fs.Store().ClusterSize())
-	logs := int64(logMemTables*float64(memTable)) + 2*maxManifestSize(memTable) + slack
-	compaction := max(compactionMemTables*memTable, compactionFiles*targetFileSize(memTable, 0))
-	g.deleteFloor = logs + memTablesInMemory*memTable
-	g.compactionFloor = g.deleteFloor + deleteMemTables*memTable
-	g.reserve = g.compactionFloor + compaction
-	g.largeBatch = memTable / 2
-	g.backlogRoom = 2 * l0CompactionFiles * memTable
-	// More than stops the writers is in L0 only if its files do not overlap. They are compacted a few at a time.
-	total := g.fs.Usage().TotalBytes - g.missing.Load()
-	g.maxExtra = min(l0StopWritesFiles*memTable-g.backlogRoom, total/maxExtraFraction)
+// usable is the size of the device in bytes, less what its host could not provide now.
+func (g *spaceGuard) usable() int64 { return g.fs.Usage().TotalBytes - g.missing.Load() }
 
-	limit := total / maxReserveFraction
-	if full := g.reserve; full > limit {
-		g.compactionFloor = scale(g.compactionFloor, limit, full)
-		g.deleteFloor = scale(g.deleteFloor, limit, full)
-		g.reserve = limit
-	}
+// sizeFor sets the floors for a size of memtables.
+func (g *spaceGuard) sizeFor(memTable int64) {
+	g.floors = floorsFor(g.usable(), memTable, g.fs.Store().ClusterSize())
+	g.largeBatch = memTable / 2
 	pages := g.fs.Store().Info().MDPages
 	g.pageBytes = g.reserve / max(1, min(reservedPages, pages/8))
 	g.pagesChanged.Store(true)
 }
 
-// scale is n*num/den without overflow for any device size.
-func scale(n, num, den int64) int64 { return int64(float64(n) * float64(num) / float64(den)) }
-
 // adapterOptions hand the floors to the layer that sees the writes of flushes and compactions.
 func (g *spaceGuard) adapterOptions() vfsadapter.Options {
 	return vfsadapter.Options{
-		CompactionFloor: g.compactionFloor,
+		CompactionFloor: g.flushFloor,
 		Available:       g.available,
+		AwaitRoom:       g.compactions.awaitRoom,
 	}
 }
 
@@ -140,17 +109,35 @@ func (g *spaceGuard) tablesChanged() {
 }
 
 // roomForTables is what compactions can use, in bytes.
-func (g *spaceGuard) roomForTables() int64 { return g.available() - g.compactionFloor }
+func (g *spaceGuard) roomForTables() int64 { return g.available() - g.flushFloor }
 
 // short says that there is not room for two of the compactions that the reserve is for.
 func (g *spaceGuard) short() bool {
-	return g.available() < g.reserve+g.maxExtra+(g.reserve-g.compactionFloor)
+	return g.available() < g.reserve+g.maxExtra+g.compactionRoom()
 }
 
-// admit lets a change of n bytes through, or says that the device is full.
+// admit lets a change of n bytes through, or says that the device is full. A compaction that is running takes room and
+// mostly gives more back than it took: while one is, a change that finds no room waits for it, admitWait at most.
 func (g *spaceGuard) admit(n int64, deletes bool) error {
 	if g.credit.Add(-n) >= 0 {
 		return nil
+	}
+	err := g.admitNow(n, deletes)
+	if err == nil {
+		return nil
+	}
+	deadline := time.Now().Add(admitWait)
+	for err != nil && g.compactions.awaitChange() && time.Now().Before(deadline) {
+		err = g.admitNow(n, deletes)
+	}
+	return err
+}
+
+// admitNow is admit without waiting.
+func (g *spaceGuard) admitNow(n int64, deletes bool) error {
+	g.lookAtBacklog()
+	if err := g.admitL0(deletes); err != nil {
+		return err
 	}
 	if deletes {
 		return g.admitAbove(g.deleteFloor, n)
@@ -158,16 +145,37 @@ func (g *spaceGuard) admit(n int64, deletes bool) error {
 	return g.admitAbove(g.setFloor(), n)
 }
 
-// setFloor is what must be available behind a Set, in bytes.
-func (g *spaceGuard) setFloor() int64 { return g.reserve + g.extraBacklog() }
-
-// extraBacklog is what compactions need beyond the reserve while L0 is larger than it should be. Without it a device
-// that is filled faster than it is compacted ends with an L0 that cannot be compacted any more.
-func (g *spaceGuard) extraBacklog() int64 {
-	if g.backlogChanged.Swap(false) {
-		g.extra.Store(min(g.maxExtra, max(0, g.backlog()-g.backlogRoom)))
+// admitL0 refuses what could leave writers waiting in the engine for a compaction that will not come: while compactions
+// fail, L0 must not reach the number of layers that stops writers, with the memtables that are not flushed yet.
+func (g *spaceGuard) admitL0(deletes bool) error {
+	failure := g.compactions.failure()
+	if failure == nil {
+		return nil
 	}
-	return g.extra.Load()
+	limit := g.stopWrites - memTablesInMemory - 1
+	if !deletes {
+		limit -= memTablesInMemory // which deletes may use
+	}
+	if n := int(g.sublevels.Load()); n > limit {
+		return fmt.Errorf("compactions fail, and with %d unsorted layers of tables there is no room for more: %w", n, failure)
+	}
+	return nil
+}
+
+// setFloor is what must be available behind a Set, in bytes.
+func (g *spaceGuard) setFloor() int64 {
+	g.lookAtBacklog()
+	return g.reserve + g.extra.Load()
+}
+
+// lookAtBacklog notes what compactions need beyond the reserve while the top of the tree is larger than it should be.
+// Without it a device that is filled faster than it is compacted ends with an L0 that cannot be compacted any more.
+func (g *spaceGuard) lookAtBacklog() {
+	if g.backlogChanged.Swap(false) {
+		b := g.backlog()
+		g.sublevels.Store(int32(b.sublevels))
+		g.extra.Store(min(g.maxExtra, max(0, b.bytes-g.backlogRoom)))
+	}
 }
 
 // admitAbove looks at the free space. Each byte is counted twice: in the log and in a table. A large batch ends the log

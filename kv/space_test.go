@@ -144,9 +144,9 @@ func TestReserve(t *testing.T) {
 	for _, device := range []string{"malloc:16MiB", "malloc:64MiB", "malloc:512MiB", "malloc:64GiB"} {
 		db := openTest(t, device, &Options{CreateIfMissing: true})
 		g := db.space
-		require.Positive(t, g.deleteFloor)
-		require.Greater(t, g.compactionFloor, g.deleteFloor)
-		require.Greater(t, g.reserve, g.compactionFloor)
+		require.Positive(t, g.flushFloor)
+		require.Greater(t, g.deleteFloor, g.flushFloor)
+		require.Greater(t, g.reserve, g.deleteFloor)
 		require.LessOrEqual(t, g.reserve, db.fs.Usage().TotalBytes/maxReserveFraction)
 		require.NoError(t, db.Set(key(1), value(1, 1000)), device)
 		require.NoError(t, db.Close())
@@ -180,7 +180,8 @@ func TestHostSpace(t *testing.T) {
 	db := newTest(t)
 	total := db.fs.Usage().TotalBytes
 	free, unallocated := int64(1<<40), total
-	g := newSpaceGuard(db.fs, func() (int64, int64, error) { return free, unallocated, nil }, minMemTableSize)
+	g := newSpaceGuard(db.fs, func() (int64, int64, error) { return free, unallocated, nil })
+	g.sizeFor(minMemTableSize)
 	g.pageBytes = total // not what this is about
 	before := g.available()
 	require.Equal(t, db.fs.Usage().FreeBytes, before, "a host with room changes nothing")
@@ -207,7 +208,8 @@ func TestHostSpace(t *testing.T) {
 func TestCredit(t *testing.T) {
 	db := newTest(t)
 	looks, unallocated := 0, int64(0)
-	g := newSpaceGuard(db.fs, func() (int64, int64, error) { looks++; return 0, unallocated, nil }, minMemTableSize)
+	g := newSpaceGuard(db.fs, func() (int64, int64, error) { looks++; return 0, unallocated, nil })
+	g.sizeFor(minMemTableSize)
 	g.pageBytes = db.fs.Usage().TotalBytes // not what this is about
 	look := func() int {
 		looks = 0
@@ -229,7 +231,8 @@ func TestCredit(t *testing.T) {
 func TestHostCheckFollowsBytes(t *testing.T) {
 	db := newTest(t)
 	looks := 0
-	g := newSpaceGuard(db.fs, func() (int64, int64, error) { looks++; return 1 << 40, 0, nil }, minMemTableSize)
+	g := newSpaceGuard(db.fs, func() (int64, int64, error) { looks++; return 1 << 40, 0, nil })
+	g.sizeFor(minMemTableSize)
 	looks = 0
 	for range 100 {
 		require.NoError(t, g.admit(hostCheckBytes/10, false))

@@ -77,12 +77,13 @@ func openOn(dev *bdev.Device, o Options) (*DB, error) {
 
 // openEngine starts the engine on the mounted file system.
 func (db *DB) openEngine() error {
-	memTable := db.opts.memTableSize(db.dev.Size())
+	db.space = newSpaceGuard(db.fs, hostSpaceOf(db.name))
+	memTable := db.opts.memTableSize(db.space.usable())
+	db.space.sizeFor(memTable)
 	po := pebbleOptions(&db.opts, memTable)
 	po.CompactionConcurrencyRange = db.compactionsAtOnce
-	po.L0StopWritesThreshold = stopWritesFiles(db.dev.Size(), memTable)
-	po.L0CompactionFileThreshold = maxL0Files(db.dev.Size(), memTable)
-	db.space = newSpaceGuard(db.fs, hostSpaceOf(db.name), memTable)
+	po.L0CompactionFileThreshold = maxL0Files(db.space.usable(), memTable)
+	po.L0StopWritesThreshold = db.space.stopWrites
 	adapter := vfsadapter.New(db.fs, db.space.adapterOptions())
 	if err := checkExistence(db.fs, adapter, &db.opts); err != nil {
 		return err
@@ -97,9 +98,19 @@ func (db *DB) openEngine() error {
 		return err
 	}
 	db.engine = engine
-	db.space.backlog = func() int64 { return engine.Metrics().Levels[0].TablesSize }
+	db.space.backlog = func() backlog { return backlogOf(engine.Metrics()) }
 	db.space.tablesChanged()
+	db.space.compactions.start(db.lookForCompactions)
 	return nil
+}
+
+// lookForCompactions makes the engine look whether there is something to compact, which it does when a snapshot is
+// closed.
+func (db *DB) lookForCompactions() {
+	if s, ok := db.gate.enter(); ok {
+		defer db.gate.leave(s)
+		_ = db.engine.NewSnapshot().Close() // it never fails
+	}
 }
 
 // compactionsAtOnce is one where space is short: together several need more than the reserve has for them, and all fail.
@@ -127,6 +138,7 @@ func (db *DB) Close() error {
 		db.gate.open()
 		return err
 	}
+	db.space.compactions.stop()
 	return wrap(errors.Join(db.engine.Close(), db.fs.Close(), db.dev.Close()))
 }
 

@@ -55,7 +55,7 @@
 //
 // Pebble cannot survive an error from its log or its MANIFEST, and does not get on without flushes. A compaction it
 // can do later. Options.CompactionFloor keeps the last free bytes for the former: a table that a compaction writes is
-// refused with ENOSPC while less is free.
+// refused with ENOSPC while less is free, unless Options.AwaitRoom has it wait for another compaction to end.
 //
 // # Goroutines
 //

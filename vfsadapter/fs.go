@@ -21,6 +21,10 @@ type Options struct {
 	// every write of a compaction and must be cheap.
 	Available func() int64
 
+	// AwaitRoom is called when a write is about to be refused. It may wait for room; true has the write try again. Nil:
+	// nothing is waited for.
+	AwaitRoom func() bool
+
 	// Base is what Unwrap returns: the file system that holds the device, where a test wants vfs.Root to find it.
 	Base vfs.FS
 }
@@ -46,6 +50,9 @@ func New(fs *blobfs.FS, o Options) *FS {
 	a.refusals.delay = firstRefusalDelay
 	if a.opts.Available == nil {
 		a.opts.Available = func() int64 { return fs.Usage().FreeBytes }
+	}
+	if a.opts.AwaitRoom == nil {
+		a.opts.AwaitRoom = func() bool { return false }
 	}
 	a.mu.locked = make(map[string]struct{})
 	return a

@@ -43,11 +43,16 @@ func (a *FS) limited(f *file, category vfs.DiskWriteCategory) vfs.File {
 }
 
 func (f *limitedFile) Write(p []byte) (int, error) {
-	avail, floor := f.fs.opts.Available(), f.fs.opts.CompactionFloor
-	if avail-int64(len(p))-min(f.written, growAhead) < floor {
-		f.fs.refusals.pause()
-		return 0, ioError("write", f.name, fmt.Errorf(
-			"%d bytes available, %d of them kept for logs and flushes: %w", avail, floor, syscall.ENOSPC))
+	for {
+		avail, floor := f.fs.opts.Available(), f.fs.opts.CompactionFloor
+		if avail-int64(len(p))-min(f.written, growAhead) >= floor {
+			break
+		}
+		if !f.fs.opts.AwaitRoom() {
+			f.fs.refusals.pause()
+			return 0, ioError("write", f.name, fmt.Errorf(
+				"%d bytes available, %d of them kept for logs and flushes: %w", avail, floor, syscall.ENOSPC))
+		}
 	}
 	n, err := f.file.Write(p)
 	f.written += int64(n)
