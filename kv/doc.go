@@ -33,7 +33,8 @@
 //
 // With the default options a store takes at most Options.CacheSize (128 MiB) for blocks, four times
 // Options.MemTableSize (4 x 16 MiB) for recent writes, and less than 64 MiB for everything below Pebble: write-behind,
-// read-ahead, metadata and device buffers. Memtables grow on demand; a small store uses little of this.
+// read-ahead, metadata and device buffers (56 MiB of device memory at most, and what describes the files: 300 bytes
+// each). Memtables grow on demand; a small store uses little of this.
 //
 // # A full device
 //

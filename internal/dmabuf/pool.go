@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 
 	"github.com/blobkv/blobkv/internal/invariants"
 )
@@ -19,12 +20,19 @@ const (
 )
 
 // DefaultLimit bounds Default, in bytes.
-const DefaultLimit = 32 << 20
+const DefaultLimit = 24 << 20
 
 // Default is the pool of bounce buffers.
 var Default = NewPool(DefaultLimit)
 
-// Pool hands out device buffers up to a bound.
+// held is the memory of all pools, in bytes.
+var held atomic.Int64
+
+// Held returns how many bytes all pools of the process hold, handed out or idle.
+func Held() int64 { return held.Load() }
+
+// Pool hands out device buffers up to a bound, which holds for those that are handed out and those that are kept for the
+// next Get together.
 type Pool struct {
 	mu struct {
 		sync.Mutex
@@ -95,7 +103,9 @@ func (p *Pool) take(class int) []byte {
 		p.mu.Unlock()
 		return b
 	}
+	p.makeRoom()
 	p.mu.Unlock()
+	held.Add(bytes)
 	region := mapMemory(int(bytes))
 	b := Aligned(region, alignOf(class))[:bytes:bytes]
 	p.mu.Lock()
@@ -120,7 +130,7 @@ func (p *Pool) Put(b []byte) {
 	}
 	p.mu.used -= bytes
 	var drop []byte
-	if p.mu.idle+bytes <= p.keep {
+	if p.mu.idle+bytes <= p.keep && p.mu.used+p.mu.idle+bytes <= p.limit {
 		p.mu.free[class] = append(p.mu.free[class], b)
 		p.mu.idle += bytes
 	} else {
@@ -137,7 +147,20 @@ func (p *Pool) Put(b []byte) {
 func (p *Pool) forget(b []byte) []byte {
 	region := p.mu.regions[&b[0]]
 	delete(p.mu.regions, &b[0])
+	held.Add(-int64(len(b)))
 	return region
+}
+
+// makeRoom gives idle memory up, large buffers first, until all of the pool is within its limit. It is called with mu
+// held.
+func (p *Pool) makeRoom() {
+	for class := numClasses - 1; class >= 0 && p.mu.used+p.mu.idle > p.limit; class-- {
+		for n := len(p.mu.free[class]); n > 0 && p.mu.used+p.mu.idle > p.limit; n-- {
+			unmapMemory(p.forget(p.mu.free[class][n-1]))
+			p.mu.free[class] = p.mu.free[class][:n-1]
+			p.mu.idle -= classBytes(class)
+		}
+	}
 }
 
 // Trim gives all idle memory back to the operating system.

@@ -1,9 +1,12 @@
 package dmabuf
 
 import (
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestClassesAndAlignment(t *testing.T) {
@@ -104,4 +107,33 @@ func TestConcurrent(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestHeldIsBounded checks that idle buffers count: what was given back in one size does not add to what is taken in another.
+func TestHeldIsBounded(t *testing.T) {
+	const limit = 8 << 20
+	p := NewPool(limit)
+	before := Held()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	var out [][]byte
+	for range 20000 {
+		if b, ok := p.TryGet(1 + rng.IntN(MaxClass>>rng.IntN(11))); ok {
+			out = append(out, b)
+		} else {
+			i := rng.IntN(len(out))
+			p.Put(out[i])
+			out[i] = out[len(out)-1]
+			out = out[:len(out)-1]
+		}
+		s := p.Stats()
+		require.LessOrEqual(t, s.Used+s.Idle, int64(limit))
+		require.Equal(t, s.Used+s.Idle, Held()-before)
+	}
+	for _, b := range out {
+		p.Put(b)
+	}
+	require.NoError(t, p.Close())
+	require.Equal(t, before, Held())
 }
