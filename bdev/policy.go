@@ -42,7 +42,7 @@ type sleeper interface {
 	Wait(timeout time.Duration)
 }
 
-// pacer decides what a poller does between polls. Make one when the polling starts.
+// pacer decides what a poller does between polls. It belongs to the poller of its queue.
 type pacer struct {
 	q      sleeper
 	policy Policy
@@ -52,8 +52,9 @@ type pacer struct {
 	since  time.Duration // when spinning began, by the monotonic clock
 }
 
-func newPacer(q sleeper, policy Policy, latency time.Duration) pacer {
-	return pacer{q: q, policy: policy, budget: spinBudget(latency), single: runtime.GOMAXPROCS(0) == 1}
+// start begins a wait. latency is what requests took on average.
+func (p *pacer) start(latency time.Duration) {
+	p.budget, p.idle, p.single = spinBudget(latency), 0, runtime.GOMAXPROCS(0) == 1
 }
 
 // spinBudget is how long to spin for a device whose requests took latency on average: a bit longer than that, where
