@@ -8,11 +8,12 @@ type OpSet uint32
 // Policy says how a goroutine that polls for a completion waits between polls.
 type Policy uint8
 
-// The polling policies. Adaptive spins for about as long as the device's recent latency, then yields, then sleeps.
+// The polling policies. Whatever the policy, a poller yields to goroutines that it has readied, between polls when there
+// is one processor only, and otherwise about every millisecond before it sleeps or, under PolicyPoll, while it spins.
 const (
-	PolicyAdaptive Policy = iota
-	PolicyPoll
-	PolicySleep
+	PolicyAdaptive Policy = iota // spin for about as long as the device's recent latency, then sleep in the kernel
+	PolicyPoll                   // spin; a processor is busy as long as somebody waits
+	PolicySleep                  // sleep in the kernel whenever a poll finds nothing
 )
 
 // Properties is what a backend declares about its device; nothing is guessed.

@@ -21,6 +21,7 @@ type Channel struct {
 	active  int           // requests submitted and not handed out
 	slow    int           // of them, those that workers carry out
 	latency time.Duration // of the last batch
+	pacer   pacer
 	stats   stats
 	busy    atomic.Bool // somebody is inside; kept in the invariants build
 
@@ -44,6 +45,7 @@ func (d *Device) OpenChannel() (*Channel, error) {
 		return nil, fmt.Errorf("%s: opening a channel: %w", d.name, err)
 	}
 	c := &Channel{d: d, q: q, ready: make([]*Request, 0, 2*d.props.QueueDepth), ring: make(chan struct{}, 1)}
+	c.pacer = pacer{q: channelSleeper{c}, policy: d.policy}
 	d.mu.channels[c] = struct{}{}
 	return c, nil
 }
@@ -220,9 +222,9 @@ func (c *Channel) Wait(done []*Request) int {
 	if n > 0 || c.active == 0 || len(done) == 0 {
 		return n
 	}
-	p := newPacer(channelSleeper{c}, c.d.policy, c.latency)
+	c.pacer.start(c.latency)
 	for n == 0 {
-		p.polled(n)
+		c.pacer.polled(n)
 		n = c.Poll(done)
 	}
 	return n

@@ -21,6 +21,8 @@
 // Synchronous I/O runs on its caller's goroutine. The queue of a device has one poller at a time, the leader: a
 // goroutine that waits for its own request polls for everybody and hands the lead on when its request is done; the
 // others sleep until their request is done or the lead is theirs. A completion sets the request's state and readies
-// its waiter, nothing more, so no callback can meet a lock that the leader holds. Requests submitted without a waiter
-// are polled for by a reactor, which is armed only while they are outstanding: an idle device costs nothing.
+// its waiter, nothing more, so no callback can meet a lock that the leader holds. A leader whose poll has readied
+// others lets them run before it goes on, and submits together what they read next (gather.go). Requests submitted
+// without a waiter are polled for by a reactor, which is armed only while they are outstanding: an idle device costs
+// nothing.
 package bdev

@@ -22,10 +22,11 @@ type fake struct {
 	fail  func(r *bdev.Request) error // may be nil
 	seed  uint64
 
-	execute func(r *bdev.Request) error // for Properties.Sync; nil: like the queue
-	polls   atomic.Int64
-	closed  atomic.Int64 // backends and queues closed
-	queues  atomic.Int64
+	execute  func(r *bdev.Request) error // for Properties.Sync; nil: like the queue
+	polls    atomic.Int64
+	closed   atomic.Int64 // backends and queues closed
+	gathered atomic.Int64 // submissions of several requests
+	queues   atomic.Int64
 
 	mu   sync.Mutex
 	seen []seen
@@ -123,6 +124,9 @@ type fakeQueue struct {
 func (q *fakeQueue) Submit(rs []*bdev.Request) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if len(rs) > 1 {
+		q.f.gathered.Add(1)
+	}
 	n := min(len(rs), q.f.props.QueueDepth-len(q.in))
 	q.in = append(q.in, rs[:n]...)
 	select {

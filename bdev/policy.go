@@ -12,7 +12,7 @@ const (
 	spinLimit    = 250 * time.Microsecond // longer waits than this are not worth spinning for
 	spinMin      = 4 * time.Microsecond   // the least an adaptive poller spins
 	spinsPerLook = 16                     // polls between two looks at the clock
-	pollsPerTurn = 64                     // polls of PolicyPoll between two yields
+	turnTime     = time.Millisecond       // between two yields of a poller that has readied nobody
 	sleepSlice   = 10 * time.Millisecond  // one Queue.Wait
 	mixedSlice   = 50 * time.Microsecond  // one Queue.Wait of a Channel that waits for workers too
 )
@@ -42,7 +42,7 @@ type sleeper interface {
 	Wait(timeout time.Duration)
 }
 
-// pacer decides what a poller does between polls. Make one when the polling starts.
+// pacer decides what a poller does between polls. It belongs to the poller of its queue.
 type pacer struct {
 	q      sleeper
 	policy Policy
@@ -50,10 +50,12 @@ type pacer struct {
 	budget time.Duration // how long an adaptive poller spins after the last completion
 	idle   int           // polls since then that found nothing
 	since  time.Duration // when spinning began, by the monotonic clock
+	turn   time.Duration // when it yielded last, over all waits
 }
 
-func newPacer(q sleeper, policy Policy, latency time.Duration) pacer {
-	return pacer{q: q, policy: policy, budget: spinBudget(latency), single: runtime.GOMAXPROCS(0) == 1}
+// start begins a wait. latency is what requests took on average.
+func (p *pacer) start(latency time.Duration) {
+	p.budget, p.idle, p.single = spinBudget(latency), 0, runtime.GOMAXPROCS(0) == 1
 }
 
 // spinBudget is how long to spin for a device whose requests took latency on average: a bit longer than that, where
@@ -76,13 +78,23 @@ func (p *pacer) polled(n int) {
 	switch {
 	case p.single:
 		runtime.Gosched()
-	case p.policy == PolicyPoll && p.idle%pollsPerTurn == 0:
-		runtime.Gosched()
+	case p.policy == PolicyPoll && p.idle%spinsPerLook == 0:
+		p.yieldInTurn()
 	}
 	if p.policy == PolicySleep || p.policy == PolicyAdaptive && p.spent() {
-		runtime.Gosched() // whoever is ready on this processor should not wait for the kernel with us
+		p.yieldInTurn()
 		p.q.Wait(sleepSlice)
 		p.idle = 0
+	}
+}
+
+// yieldInTurn yields when that is due. A yield is dear, as it wakes up an idle thread that finds nothing to do. But from
+// a goroutine that has not yielded for 10 ms the scheduler takes the processor away as soon as it sleeps in the kernel,
+// and then looks for more such goroutines every few microseconds.
+func (p *pacer) yieldInTurn() {
+	if now := monotonic(); now-p.turn > turnTime {
+		p.turn = now
+		runtime.Gosched()
 	}
 }
 

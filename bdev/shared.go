@@ -11,7 +11,7 @@ import (
 
 // shared is a queue that any number of goroutines use. Submission needs no lock. One goroutine at a time, the
 // leader, polls for all; it is one of those that wait for a request of their own, or the background reactor. The
-// others sleep.
+// others sleep. The exception to submission without a lock are reads while a leader gathers them (gather.go).
 //
 // No wake-up is lost: a goroutine that is about to sleep registers first (parked, or the count of submitters waiting
 // for room) and then looks whether there is a leader; a leader gives the lead up first and then looks who has
@@ -26,6 +26,7 @@ type shared struct {
 	lead     atomic.Bool  // somebody polls
 	sleepers atomic.Int64 // parked requests and submitters in mu
 	latency  atomic.Int64 // recent mean, in nanoseconds
+	pacer    pacer        // the leader's
 
 	mu struct {
 		sync.Mutex
@@ -33,13 +34,14 @@ type shared struct {
 		waiting int      // submitters waiting for room
 		tokens  int      // of them, how many may try again
 	}
-	room sync.Cond // mu; signalled for each token
+	room   sync.Cond // mu; signalled for each token
+	gather gather
 
 	poller *reactor.Poller // of requests without a waiter; set once, by Device.startBackground
 }
 
 func newShared(d *Device, q Queue) *shared {
-	c := &shared{dev: d, q: q}
+	c := &shared{dev: d, q: q, pacer: pacer{q: q, policy: d.policy}}
 	c.room.L = &c.mu
 	return c
 }
@@ -54,14 +56,21 @@ func (c *shared) send(r *Request) {
 	c.split(r)
 }
 
-// submit hands one request to the queue. It waits for room when the queue is full.
+// submit hands one request to the queue, or to a leader who does so soon. It waits for room when the queue is full.
 func (c *shared) submit(r *Request) {
+	if c.gather.open.Load() && c.leave(r) {
+		return
+	}
+	c.submitNow(r)
+}
+
+func (c *shared) submitNow(r *Request) {
 	r.self[0] = r
 	for c.q.Submit(r.self[:]) == 0 {
 		if c.tryLead() {
-			if c.submitLeading(r) {
-				return
-			}
+			defer c.release()
+			c.submitLeading(r)
+			return
 		} else if c.awaitRoom(r) {
 			return
 		}
@@ -69,13 +78,12 @@ func (c *shared) submit(r *Request) {
 }
 
 // submitLeading polls until the queue has taken the request.
-func (c *shared) submitLeading(r *Request) bool {
-	defer c.release()
-	p := c.pacer()
+func (c *shared) submitLeading(r *Request) {
+	c.startPacer()
+	r.self[0] = r
 	for c.q.Submit(r.self[:]) == 0 {
-		p.polled(c.poll())
+		c.pacer.polled(c.poll())
 	}
-	return true
 }
 
 // awaitRoom sleeps until a leader has made room; it tells whether the queue took the request meanwhile. The second try
@@ -112,12 +120,16 @@ func (c *shared) tryLead() bool {
 	return !c.lead.Load() && c.lead.CompareAndSwap(false, true)
 }
 
-// leadUntil polls until the request is done.
+// leadUntil polls until the request is done. Others whose requests are done go on first.
 func (c *shared) leadUntil(r *Request) {
 	defer c.release()
-	p := c.pacer()
+	c.startPacer()
 	for !r.Done() {
-		p.polled(c.poll())
+		n := c.poll()
+		if c.sleepers.Load() > 0 && (n > 1 || n == 1 && !r.Done()) {
+			c.yield()
+		}
+		c.pacer.polled(n)
 	}
 }
 
@@ -229,9 +241,7 @@ func (c *shared) observe(latency time.Duration) {
 	c.latency.Store(old + (int64(latency)-old)/8)
 }
 
-func (c *shared) pacer() pacer {
-	return newPacer(c.q, c.dev.policy, time.Duration(c.latency.Load()))
-}
+func (c *shared) startPacer() { c.pacer.start(time.Duration(c.latency.Load())) }
 
 // close takes the lead for good and releases the queue. Nothing is in flight.
 func (c *shared) close() error {

@@ -25,6 +25,7 @@ func TestNoLostWakeup(t *testing.T) {
 		"one waits, one not":    {1, 1, 8},
 		"nobody waits":          {0, 2, 1},
 		"everybody for a place": {2, 2, 1},
+		"batches for few slots": {20, 2, 3},
 	} {
 		for _, procs := range []int{1, 2} {
 			t.Run(fmt.Sprintf("%s/%d", name, procs), func(t *testing.T) {
