@@ -21,6 +21,7 @@ type Channel struct {
 	active  int           // requests submitted and not handed out
 	slow    int           // of them, those that workers carry out
 	latency time.Duration // of the last batch
+	newest  Op            // of what was submitted last
 	pacer   pacer
 	stats   stats
 	busy    atomic.Bool // somebody is inside; kept in the invariants build
@@ -93,6 +94,7 @@ func (c *Channel) enter() {
 func (c *Channel) prepare(r *Request, now time.Duration) bool {
 	d := c.d
 	r.dev, r.own, r.parent, r.err, r.started = d, c, nil, nil, now
+	c.newest = r.Op
 	n := int64(len(r.Buf))
 	return r.Op <= OpWrite && n > 0 && d.isQueued(r) && !(d.props.ReadOnly && r.Op == OpWrite) &&
 		(r.Offset|n)&int64(d.props.BlockSize-1) == 0 &&
@@ -222,7 +224,7 @@ func (c *Channel) Wait(done []*Request) int {
 	if n > 0 || c.active == 0 || len(done) == 0 {
 		return n
 	}
-	c.pacer.start(c.latency)
+	c.pacer.start(c.latency, c.newest)
 	for n == 0 {
 		c.pacer.polled(n)
 		n = c.Poll(done)

@@ -51,11 +51,22 @@ type pacer struct {
 	idle   int           // polls since then that found nothing
 	since  time.Duration // when spinning began, by the monotonic clock
 	turn   time.Duration // when it yielded last, over all waits
+	rest   bool          // the last wait for a read was one that did not spin
 }
 
-// start begins a wait. latency is what requests took on average.
-func (p *pacer) start(latency time.Duration) {
+// start begins a wait. latency is what requests took on average, op what is waited for.
+//
+// Spinning burns as much processor time as the device takes, sleeping half of that, and a sleep ends some 15 µs late: of
+// the waits for reads every second one sleeps, which keeps their cost within one and a half of a kernel read's and their
+// mean latency below it. A write is waited for by somebody who then waits for a flush, and a late one makes the
+// next seem slow, so all of these spin.
+func (p *pacer) start(latency time.Duration, op Op) {
 	p.budget, p.idle, p.single = spinBudget(latency), 0, runtime.GOMAXPROCS(0) == 1
+	if op == OpRead {
+		if p.rest = !p.rest; p.rest {
+			p.budget = 0
+		}
+	}
 }
 
 // spinBudget is how long to spin for a device whose requests took latency on average: a bit longer than that, where

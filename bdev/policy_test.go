@@ -41,3 +41,27 @@ func TestYieldsInTurn(t *testing.T) {
 		require.Greater(t, got, 2+int64(length/(10*time.Millisecond)), "%s: yields in %s", policy, took)
 	}
 }
+
+// countingSleeper counts sleeps.
+type countingSleeper struct{ n int }
+
+func (s *countingSleeper) Wait(time.Duration) { s.n++ }
+
+// TestAdaptiveSpinsForEverySecondRead waits for reads and writes that take a while, and counts the waits that slept.
+func TestAdaptiveSpinsForEverySecondRead(t *testing.T) {
+	for op, want := range map[Op]int{OpRead: 10, OpWrite: 0} {
+		var s countingSleeper
+		p := pacer{q: &s, policy: PolicyAdaptive}
+		for range 20 {
+			slept := s.n
+			p.start(200*time.Microsecond, op)
+			for range 2 * spinsPerLook { // far less than the budget
+				if p.polled(0); s.n > slept {
+					break
+				}
+			}
+			p.polled(1)
+		}
+		require.Equal(t, want, s.n, "%v", op)
+	}
+}

@@ -79,7 +79,7 @@ func (c *shared) submitNow(r *Request) {
 
 // submitLeading polls until the queue has taken the request.
 func (c *shared) submitLeading(r *Request) {
-	c.startPacer()
+	c.startPacer(r)
 	r.self[0] = r
 	for c.q.Submit(r.self[:]) == 0 {
 		c.pacer.polled(c.poll())
@@ -123,7 +123,7 @@ func (c *shared) tryLead() bool {
 // leadUntil polls until the request is done. Others whose requests are done go on first.
 func (c *shared) leadUntil(r *Request) {
 	defer c.release()
-	c.startPacer()
+	c.startPacer(r)
 	for !r.Done() {
 		n := c.poll()
 		if c.sleepers.Load() > 0 && (n > 1 || n == 1 && !r.Done()) {
@@ -241,7 +241,7 @@ func (c *shared) observe(latency time.Duration) {
 	c.latency.Store(old + (int64(latency)-old)/8)
 }
 
-func (c *shared) startPacer() { c.pacer.start(time.Duration(c.latency.Load())) }
+func (c *shared) startPacer(r *Request) { c.pacer.start(time.Duration(c.latency.Load()), r.Op) }
 
 // close takes the lead for good and releases the queue. Nothing is in flight.
 func (c *shared) close() error {
