@@ -42,7 +42,7 @@
 // format_xattr.go, scan.go and mount.go (from attributes to a tree), node.go and namespace.go (the tree), dirops.go
 // (its operations), file.go (handles), data.go (an open file and its locks), chunk.go, writer.go, flight.go, memory.go
 // (write-behind), grow.go, truncate.go, voucher.go, sync.go, logahead.go, reader.go, bounce.go, readahead.go,
-// check.go, legacy.go (SPDK's own BlobFS, for reading).
+// version.go, check.go, legacy.go (SPDK's own BlobFS, for reading).
 //
 // # Lock order
 //

@@ -48,6 +48,7 @@ type FS struct {
 	zeros        zeroBuffer          // what log-ahead writes
 	bounces      bounceCache         // what reads of odd ranges go through
 	stats        counters
+	versions     atomic.Uint64 // the last one that was given out
 
 	// ns guards the tree: every node's place, links and opens. A change is committed to the store under it, so that
 	// the order of transactions is the order of changes in memory.

@@ -16,6 +16,7 @@ type node struct {
 	changed atomic.Int64  // time of the last change, in nanoseconds since 1970
 	written atomic.Bool   // since changed was set: a write has no time to look at the clock
 	lsn     atomic.Uint64 // newest transaction that touched the blob
+	version atomic.Uint64 // of the content, see version.go; 0: none yet. Changed under FS.ns
 
 	vouched vouchSpan // bytes that recovery may still want to find unchanged; guarded by fileData.wmu
 
@@ -89,6 +90,7 @@ func (fs *FS) openLocked(n *node, name string, write bool) (*File, error) {
 	n.opens++
 	if write {
 		n.data.writers.Add(1)
+		n.version.Store(0)
 	}
 	f.d = n.data
 	return f, nil
