@@ -11,8 +11,9 @@
 //	                the new name exists                              removal of the other
 //	Open            reading; sees every byte written so far through  a checkpoint copies the live log through a second
 //	                any handle, synced or not. RandomReadsOption     handle; compactions reopen tables with
-//	                reads exactly what is asked, Sequential-         SequentialReadsOption and do no read-ahead of
-//	                ReadsOption reads ahead                          their own
+//	                reads exactly what is asked, through             SequentialReadsOption and do no read-ahead of
+//	                Options.Cache; SequentialReadsOption             their own
+//	                reads ahead
 //	OpenReadWrite   reading and WriteAt; created if missing          the cache of remote tables
 //	OpenDir         a handle whose Sync makes every earlier          names of logs and tables must survive before the
 //	                namespace change durable (of any directory:      MANIFEST speaks of them; syncs of one directory
@@ -56,6 +57,14 @@
 // Pebble cannot survive an error from its log or its MANIFEST, and does not get on without flushes. A compaction it
 // can do later. Options.CompactionFloor keeps the last free bytes for the former: a table that a compaction writes is
 // refused with ENOSPC while less is free, unless Options.AwaitRoom has it wait for another compaction to end.
+//
+// # The cache of blocks
+//
+// Pebble opens a table with RandomReadsOption and reads each of its blocks with one ReadAt, always of the same bytes.
+// Options.Cache keeps them as they are, that is compressed, by what the file's content is called (blobfs.File.Version)
+// and the offset. Only whole reads without an error are kept, and nothing of a file that somebody has open for writing;
+// compactions, which read tables once and in order, go past it. FS.Distrust is for who finds that what was read is not
+// what was written.
 //
 // # Goroutines
 //

@@ -25,6 +25,10 @@ type Options struct {
 	// nothing is waited for.
 	AwaitRoom func() bool
 
+	// Cache answers reads of files that are opened with RandomReadsOption, as Pebble opens its tables. Nil: none. The
+	// caller keeps it and closes it after the last user of the adapter.
+	Cache *BlockCache
+
 	// Base is what Unwrap returns: the file system that holds the device, where a test wants vfs.Root to find it.
 	Base vfs.FS
 }
@@ -78,7 +82,7 @@ func (a *FS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	if err != nil {
 		return nil, pathError("open", name, err)
 	}
-	return applyOptions(&file{f: f, name: name}, opts), nil
+	return a.cached(applyOptions(&file{f: f, name: name}, opts), opts), nil
 }
 
 // OpenReadWrite opens a file for ReadAt and WriteAt and creates it if it does not exist.
