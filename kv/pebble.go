@@ -32,7 +32,7 @@ func PebbleOptions(o *Options) *pebble.Options {
 
 func pebbleOptions(o *Options, memTable int64) *pebble.Options {
 	p := &pebble.Options{
-		CacheSize:                   o.CacheSize,
+		CacheSize:                   max(1, o.CacheSize), // to the engine zero is 8 MiB
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                uint64(memTable),
 		MemTableStopWritesThreshold: memTablesInMemory,
