@@ -11,15 +11,16 @@ type events struct {
 	errors  atomic.Int64
 	last    atomic.Pointer[error]
 	corrupt atomic.Int64 // reads, of any goroutine, that met damage
+
+	distrust func(name string) error // forgets what is cached of a file
 }
 
 // listener hears the engine and tells the space guard when to look again. The engine may hold its locks while it calls:
-// nothing here blocks or calls back.
+// nothing here calls back, and nothing waits for the engine.
 func (e *events) listener(l Logger, g *spaceGuard) *pebble.EventListener {
 	ours := pebble.EventListener{
 		BackgroundError: e.note,
-		// Whoever was reading gets the error. Without a listener the engine would call Fatalf.
-		DataCorruption:  func(pebble.DataCorruptionInfo) { e.corrupt.Add(1) },
+		DataCorruption:  e.damaged,
 		FlushEnd:        func(pebble.FlushInfo) { g.tablesChanged() },
 		CompactionBegin: func(pebble.CompactionInfo) { g.compactions.begin() },
 		CompactionEnd: func(info pebble.CompactionInfo) {
@@ -35,6 +36,14 @@ func (e *events) listener(l Logger, g *spaceGuard) *pebble.EventListener {
 	}
 	both := pebble.TeeEventListener(ours, pebble.MakeLoggingEventListener(engineLogger{l}))
 	return &both
+}
+
+// damaged hears of a read whose bytes were not what was written, before whoever was reading gets the error. Without a
+// listener the engine would call Fatalf. The next read shall come from the device: what it returned may have been wrong
+// only once.
+func (e *events) damaged(info pebble.DataCorruptionInfo) {
+	e.corrupt.Add(1)
+	_ = e.distrust(info.Path) // it fails only for a file that is gone
 }
 
 func (e *events) note(err error) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/blobfs"
+	"github.com/blobkv/blobkv/vfsadapter"
 )
 
 // Metrics is a snapshot of the store's counters.
@@ -12,6 +13,8 @@ type Metrics struct {
 	Engine *pebble.Metrics // levels, compactions, caches, the log
 	Space  blobfs.Usage    // of the device, in bytes
 	Device bdev.Stats      // operations of the device
+
+	Compressed vfsadapter.CacheStats // of the cache of compressed blocks; zero if there is none
 
 	// Available is what Set may still use, in bytes, before it answers ErrNoSpace: free space less the reserve.
 	Available int64
@@ -37,6 +40,7 @@ func (db *DB) Metrics() (Metrics, error) {
 		Engine:              db.engine.Metrics(),
 		Space:               db.fs.Usage(),
 		Device:              db.dev.Stats(),
+		Compressed:          db.blocks.Stats(),
 		Available:           max(0, db.space.available()-reserve),
 		Reserve:             reserve,
 		BackgroundErrors:    db.events.errors.Load(),

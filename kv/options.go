@@ -6,8 +6,9 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultCacheSize    = 128 << 20 // bytes
-	DefaultMemTableSize = 16 << 20  // bytes
+	DefaultCacheSize           = 32 << 20 // bytes
+	DefaultCompressedCacheSize = 96 << 20 // bytes
+	DefaultMemTableSize        = 16 << 20 // bytes
 )
 
 // MinSize is the smallest device that a store can be written on, in bytes.
@@ -37,9 +38,14 @@ type Options struct {
 	// Size of an image file that is created, in bytes, if the device name does not give one. 0: 64 GiB, sparse.
 	Size int64
 
-	// CacheSize bounds the memory for uncompressed blocks, in bytes. There is no page cache under it: this is all that
-	// keeps reads off the device. 0: DefaultCacheSize. Negative: no cache.
+	// CacheSize bounds the memory for uncompressed blocks, in bytes: what is read again and again is found here ready for
+	// use. 0: DefaultCacheSize. Negative: no cache.
 	CacheSize int64
+
+	// CompressedCacheSize bounds the memory for blocks as they lie on the device, in bytes. It is what a page cache would
+	// be under CacheSize: data that is larger than memory is read from the device less often the more of the memory is
+	// given to this one, since compressed blocks take less of it. 0: DefaultCompressedCacheSize. Negative: no cache.
+	CompressedCacheSize int64
 
 	// MemTableSize is the size of one memtable, in bytes; up to four are in memory. 0: DefaultMemTableSize, or less
 	// on a device under 4 GiB, or on a sparse image whose host has less room than that.
@@ -94,13 +100,17 @@ func (o *Options) withDefaults() Options {
 	if o != nil {
 		c = *o
 	}
-	switch {
-	case c.CacheSize == 0:
-		c.CacheSize = DefaultCacheSize
-	case c.CacheSize < 0:
-		c.CacheSize = 0
-	}
+	c.CacheSize = sizeOrDefault(c.CacheSize, DefaultCacheSize)
+	c.CompressedCacheSize = sizeOrDefault(c.CompressedCacheSize, DefaultCompressedCacheSize)
 	return c
+}
+
+// sizeOrDefault resolves an option where 0 is the default and less is none.
+func sizeOrDefault(size, byDefault int64) int64 {
+	if size == 0 {
+		return byDefault
+	}
+	return max(0, size)
 }
 
 func (o *Options) validate() error {

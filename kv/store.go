@@ -24,6 +24,7 @@ type DB struct {
 	opts   Options
 	engine *pebble.DB
 	fs     *blobfs.FS
+	blocks *vfsadapter.BlockCache // nil: none
 	dev    *bdev.Device
 	space  *spaceGuard
 	events events
@@ -70,7 +71,7 @@ func openOn(dev *bdev.Device, o Options) (*DB, error) {
 	}
 	db := &DB{name: dev.Name(), opts: o, fs: fs, dev: dev}
 	if err := db.openEngine(); err != nil {
-		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), fs.Close())
+		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), db.blocks.Close(), fs.Close())
 	}
 	return db, nil
 }
@@ -84,11 +85,15 @@ func (db *DB) openEngine() error {
 	po.CompactionConcurrencyRange = db.compactionsAtOnce
 	po.L0CompactionFileThreshold = maxL0Files(db.space.usable(), memTable)
 	po.L0StopWritesThreshold = db.space.stopWrites
-	adapter := vfsadapter.New(db.fs, db.space.adapterOptions())
+	adapter, err := db.newAdapter()
+	if err != nil {
+		return err
+	}
 	if err := checkExistence(db.fs, adapter, &db.opts); err != nil {
 		return err
 	}
 	po.FS = adapter
+	db.events.distrust = adapter.Distrust
 	po.EventListener = db.events.listener(db.opts.Logger, db.space)
 	engine, err := pebble.Open(storeDir, po)
 	if isNotExist(err) {
@@ -111,6 +116,17 @@ func (db *DB) lookForCompactions() {
 		defer db.gate.leave(s)
 		_ = db.engine.NewSnapshot().Close() // it never fails
 	}
+}
+
+// newAdapter makes the engine's file system with its cache.
+func (db *DB) newAdapter() (*vfsadapter.FS, error) {
+	var err error
+	if db.blocks, err = vfsadapter.NewBlockCache(db.opts.CompressedCacheSize); err != nil {
+		return nil, err
+	}
+	o := db.space.adapterOptions()
+	o.Cache = db.blocks
+	return vfsadapter.New(db.fs, o), nil
 }
 
 // compactionsAtOnce is one where space is short: together several need more than the reserve has for them, and all fail.
@@ -139,7 +155,7 @@ func (db *DB) Close() error {
 		return err
 	}
 	db.space.compactions.stop()
-	return wrap(errors.Join(db.engine.Close(), db.fs.Close(), db.dev.Close()))
+	return wrap(errors.Join(db.engine.Close(), db.blocks.Close(), db.fs.Close(), db.dev.Close()))
 }
 
 func (db *DB) openHandles() error {
