@@ -107,7 +107,7 @@ func storeFlags(s *settings) *pflag.FlagSet {
 	f.StringVar(&s.Device, "device", s.Device, "device of the store, such as aio:/data/x.img or malloc:1GiB (a fresh image in the temp folder)")
 	f.BoolVar(&s.UseExistingDB, "use_existing_db", s.UseExistingDB, "use the store that is there; rows that need a fresh one are skipped")
 	f.BoolVar(&s.Destroy, "destroy", s.Destroy, "wipe the store that is there")
-	f.Var(&s.CacheSize, "cache_size", "bytes of the block cache")
+	f.Var(&s.CacheSize, "cache_size", "bytes of the block cache; of ours three quarters are a cache of compressed blocks instead, so that both engines have the same (the host's page cache comes on top)")
 	f.Var(&s.WriteBufferSize, "write_buffer_size", "bytes of a memtable")
 	f.StringVar(&s.Compression, "compression_type", s.Compression, "snappy, none or zstd")
 	return f
@@ -116,7 +116,7 @@ func storeFlags(s *settings) *pflag.FlagSet {
 func comparisonFlags(s *settings) *pflag.FlagSet {
 	f := newFlagSet()
 	f.StringVar(&s.VS, "vs", s.VS, "hostfs or hostfs:DIR: also run the same Pebble on the kernel's file system (DIR: the image's folder)")
-	f.Var(&s.Memory, "memory", "total memory of each engine: ours gives it to the block cache, the host's is split with the page cache in two ways and the better counts")
+	f.Var(&s.Memory, "memory", "total memory of each engine: ours gives an eighth of what buffers leave to the block cache and the rest to compressed blocks, the host's is split with the page cache in two ways and the better counts")
 	f.BoolVar(&s.DropCaches, "drop_caches", s.DropCaches, "drop the page cache and reopen the stores before each row, where permitted")
 	return f
 }

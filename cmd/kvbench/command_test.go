@@ -140,14 +140,18 @@ func TestMemorySplits(t *testing.T) {
 	s.VS = engineHostFS
 	splits, err := splitsFor(&s)
 	require.NoError(t, err)
-	require.Equal(t, []split{{Engine: engineBlobKV, CacheSize: kv.DefaultCacheSize}, {Engine: engineHostFS, CacheSize: kv.DefaultCacheSize}}, splits)
+	require.Equal(t, []split{
+		{Engine: engineBlobKV, CacheSize: kv.DefaultCacheSize, Compressed: kv.DefaultCompressedCacheSize},
+		{Engine: engineHostFS, CacheSize: kv.DefaultCacheSize + kv.DefaultCompressedCacheSize},
+	}, splits)
 
 	s.Memory = 512 << 20
 	splits, err = splitsFor(&s)
 	require.NoError(t, err)
 	require.Len(t, splits, 3)
 	fixed := int64(processMemory + memTablesAtOnce*kv.DefaultMemTableSize)
-	require.InDelta(t, int64(s.Memory), cacheFootprint(splits[0].CacheSize)+stackMemory+fixed, 16, "ours takes all that is left")
+	require.Equal(t, int64(s.Memory), cacheFootprint(splits[0].CacheSize)+splits[0].Compressed+stackMemory+fixed, "ours takes all that is left")
+	require.Greater(t, splits[0].Compressed, splits[0].CacheSize)
 	for _, h := range splits[1:] {
 		require.Equal(t, int64(s.Memory), cacheFootprint(h.CacheSize)+h.PageCache+fixed, "the host has as much")
 		require.GreaterOrEqual(t, h.PageCache, int64(minPageCache))

@@ -37,6 +37,7 @@ func newContender(s *settings, sp split, p place) *contender {
 		Engine:           sp.Engine,
 		Place:            p,
 		CacheSize:        sp.CacheSize,
+		CompressedCache:  sp.Compressed,
 		WriteBufferSize:  int64(s.WriteBufferSize),
 		Compression:      s.Compression,
 		GoMemoryLimit:    goMemoryLimit(s, sp),

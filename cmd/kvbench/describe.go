@@ -39,6 +39,9 @@ func (se *session) contenderText(c *contender) string {
 		text += ", policy " + c.cfg.Place.Policy
 	}
 	text += fmt.Sprintf("; block cache %s, memtables %s", size.Human(c.CacheSize), size.Human(int64(se.WriteBufferSize)))
+	if c.Compressed > 0 {
+		text += fmt.Sprintf(", cache of compressed blocks %s", size.Human(c.Compressed))
+	}
 	if c.PageCache > 0 {
 		text += fmt.Sprintf(", page cache at most %s", size.Human(c.PageCache))
 	}

@@ -153,14 +153,12 @@ func (e *engineProcess) open(req request) error {
 		return err
 	}
 	o := &kv.Options{
-		CreateIfMissing: req.Create,
-		ErrorIfExists:   req.Exclusive,
-		CacheSize:       e.cfg.CacheSize,
-		MemTableSize:    e.cfg.WriteBufferSize,
-		Compression:     compression,
-	}
-	if o.CacheSize == 0 {
-		o.CacheSize = -1 // kv's zero is its default
+		CreateIfMissing:     req.Create,
+		ErrorIfExists:       req.Exclusive,
+		CacheSize:           orNone(e.cfg.CacheSize),
+		CompressedCacheSize: orNone(e.cfg.CompressedCache),
+		MemTableSize:        e.cfg.WriteBufferSize,
+		Compression:         compression,
 	}
 	if e.cfg.Engine == engineHostFS {
 		e.store, err = openHostStore(e.cfg.Place.Path, o)
@@ -171,6 +169,14 @@ func (e *engineProcess) open(req request) error {
 		return existsError(e.cfg.Place)
 	}
 	return err
+}
+
+// orNone is a size as kv takes it, where zero is the default.
+func orNone(size int64) int64 {
+	if size == 0 {
+		return -1
+	}
+	return size
 }
 
 func (e *engineProcess) run(req request) (result, error) {

@@ -219,6 +219,8 @@ func (r *runner) result(elapsed time.Duration, before storeMetrics) result {
 		DataBytes:     after.dataBytes,
 		CacheHits:     after.cacheHits - before.cacheHits,
 		CacheMisses:   after.cacheMiss - before.cacheMiss,
+		BlockHits:     after.blockHits - before.blockHits,
+		BlockMisses:   after.blockMiss - before.blockMiss,
 	}
 	maxNs := int64(0)
 	for _, w := range r.workers {

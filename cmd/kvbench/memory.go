@@ -21,33 +21,51 @@ func cacheFootprint(cache int64) int64 { return cache + cache/4 }
 // cacheWithin is the largest block cache that fits into n bytes.
 func cacheWithin(n int64) int64 { return n / 5 * 4 }
 
-// split is how one engine divides its memory.
-type split struct {
-	Engine    string
-	Name      string // tells the splits of one engine apart; "" if there is one
-	CacheSize int64  // block cache
-	PageCache int64  // what is left to the kernel's page cache under --memory; 0: unlimited or none
+// compressedShare of 4 parts of --cache_size are our cache of compressed blocks, as kv's defaults have it.
+const compressedShare = 3
+
+// divideCache divides --cache_size between our two caches: together they are as large as the host engine's one.
+func divideCache(cache int64) (block, compressed int64) {
+	compressed = cache / 4 * compressedShare
+	return cache - compressed, compressed
 }
 
-// splitsFor plans the engines' memory. Without a total every engine has the same block cache. With one, ours takes what
-// is left by everything else; the host engine runs once with a small block cache, so that the page cache gets the rest,
-// and once with a large one.
+// divideLeft divides the memory that is left for caches between our two, as the host's small split does between its block
+// cache and the page cache: the cache of compressed blocks is our page cache. It takes up what it is given, and no more.
+func divideLeft(left int64) (block, compressed int64) {
+	block = max(cacheWithin(left/smallShare), minCacheSize)
+	return block, left - cacheFootprint(block)
+}
+
+// split is how one engine divides its memory.
+type split struct {
+	Engine     string
+	Name       string // tells the splits of one engine apart; "" if there is one
+	CacheSize  int64  // block cache
+	Compressed int64  // cache of compressed blocks; 0 for the host's
+	PageCache  int64  // what is left to the kernel's page cache under --memory; 0: unlimited or none
+}
+
+// splitsFor plans the engines' memory. Without a total our two caches are together as large as the host engine's block
+// cache, which has the page cache besides. With one, ours take what is left by everything else; the host engine runs once
+// with a small block cache, so that the page cache gets the rest, and once with a large one.
 func splitsFor(s *settings) ([]split, error) {
 	cache, total := int64(s.CacheSize), int64(s.Memory)
 	if total == 0 {
-		splits := []split{{Engine: engineBlobKV, CacheSize: cache}}
+		block, compressed := divideCache(cache)
+		splits := []split{{Engine: engineBlobKV, CacheSize: block, Compressed: compressed}}
 		if s.VS != "" {
 			splits = append(splits, split{Engine: engineHostFS, CacheSize: cache})
 		}
 		return splits, nil
 	}
 	fixed := processMemory + memTablesAtOnce*int64(s.WriteBufferSize)
-	ours := cacheWithin(total - fixed - stackMemory)
-	if ours < minCacheSize {
-		least := size.Value(fixed + stackMemory + cacheFootprint(minCacheSize) + 4)
+	block, compressed := divideLeft(total - fixed - stackMemory)
+	if compressed < 0 {
+		least := size.Value(fixed + stackMemory + cacheFootprint(minCacheSize))
 		return nil, usagef("--memory %v is too little: memtables, buffers and a block cache need %v (a smaller --write_buffer_size helps)", &s.Memory, &least)
 	}
-	splits := []split{{Engine: engineBlobKV, CacheSize: ours}}
+	splits := []split{{Engine: engineBlobKV, CacheSize: block, Compressed: compressed}}
 	if s.VS == "" {
 		return splits, nil
 	}
@@ -55,8 +73,8 @@ func splitsFor(s *settings) ([]split, error) {
 	small := max(cacheWithin(left/smallShare), minCacheSize)
 	large := cacheWithin(left - max(left/smallShare, minPageCache))
 	return append(splits,
-		split{engineHostFS, "small", small, left - cacheFootprint(small)},
-		split{engineHostFS, "large", large, left - cacheFootprint(large)}), nil
+		split{Engine: engineHostFS, Name: "small", CacheSize: small, PageCache: left - cacheFootprint(small)},
+		split{Engine: engineHostFS, Name: "large", CacheSize: large, PageCache: left - cacheFootprint(large)}), nil
 }
 
 // goMemoryLimit is what the Go runtime of an engine may use before it collects harder. The block cache and the memtables

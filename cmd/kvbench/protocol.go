@@ -54,6 +54,7 @@ type engineConfig struct {
 	Place  place  `json:"place"`
 
 	CacheSize       int64  `json:"cache_size"`
+	CompressedCache int64  `json:"compressed_cache,omitempty"` // ours only
 	WriteBufferSize int64  `json:"write_buffer_size"`
 	Compression     string `json:"compression"`
 	GoMemoryLimit   int64  `json:"go_memory_limit,omitempty"` // bytes; 0: none
@@ -92,4 +93,6 @@ type result struct {
 	ExtraOps      int64 `json:"extra_ops"` // of the goroutine that overwrites beside the readers
 	CacheHits     int64 `json:"cache_hits"`
 	CacheMisses   int64 `json:"cache_misses"`
+	BlockHits     int64 `json:"compressed_cache_hits"`
+	BlockMisses   int64 `json:"compressed_cache_misses"`
 }

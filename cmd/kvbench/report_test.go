@@ -35,9 +35,9 @@ func fakeSession(runs int) *session {
 	se := &session{settings: s, cold: true, limited: true}
 	disk := procstat.Mount{Type: "ext4", Source: "/dev/vda", Journal: "journal", Options: "rw"}
 	for _, sp := range []split{
-		{Engine: engineBlobKV, CacheSize: 320 << 20},
-		{engineHostFS, "small", 48 << 20, 336 << 20},
-		{engineHostFS, "large", 336 << 20, 48 << 20},
+		{Engine: engineBlobKV, CacheSize: 40 << 20, Compressed: 280 << 20},
+		{Engine: engineHostFS, Name: "small", CacheSize: 48 << 20, PageCache: 336 << 20},
+		{Engine: engineHostFS, Name: "large", CacheSize: 336 << 20, PageCache: 48 << 20},
 	} {
 		p := place{Kind: placeImage, Device: "aio:/data/x.img", Path: "/data/x.img", Policy: "adaptive"}
 		if sp.Engine == engineHostFS {

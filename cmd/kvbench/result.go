@@ -24,15 +24,16 @@ type row struct {
 	Policy      string  `json:"policy,omitempty"`
 	Durability  string  `json:"durability"` // sync, nosync or read
 	Logs        string  `json:"logs,omitempty"`
-	Caches      string  `json:"caches"`                     // cold or warm: of the host and of the engine, when the row began
-	CacheBytes  int64   `json:"cache_bytes"`                // the block cache
-	MemoryBytes int64   `json:"memory_bytes,omitempty"`     // --memory
-	MemoryLimit bool    `json:"memory_limited,omitempty"`   // a cgroup holds the engine and its page cache to memory_bytes
-	PageCache   int64   `json:"page_cache_bytes,omitempty"` // what --memory leaves to the page cache, at most
-	Compression string  `json:"compression,omitempty"`      // of the engine's tables
-	ValueSize   int     `json:"value_size,omitempty"`       // bytes
-	Seed        uint64  `json:"seed"`                       //
-	Runs        int     `json:"runs"`                       // the figures are of the median one
+	Caches      string  `json:"caches"`                           // cold or warm: of the host and of the engine, when the row began
+	CacheBytes  int64   `json:"cache_bytes"`                      // the block cache
+	Compressed  int64   `json:"compressed_cache_bytes,omitempty"` // our cache of compressed blocks
+	MemoryBytes int64   `json:"memory_bytes,omitempty"`           // --memory
+	MemoryLimit bool    `json:"memory_limited,omitempty"`         // a cgroup holds the engine and its page cache to memory_bytes
+	PageCache   int64   `json:"page_cache_bytes,omitempty"`       // what --memory leaves to the page cache, at most
+	Compression string  `json:"compression,omitempty"`            // of the engine's tables
+	ValueSize   int     `json:"value_size,omitempty"`             // bytes
+	Seed        uint64  `json:"seed"`                             //
+	Runs        int     `json:"runs"`                             // the figures are of the median one
 	MinOps      float64 `json:"ops_per_sec_min,omitempty"`
 	MaxOps      float64 `json:"ops_per_sec_max,omitempty"`
 	Note        string  `json:"note,omitempty"`
@@ -60,6 +61,9 @@ type figures struct {
 	StackMB     *float64 `json:"stack_write_mb,omitempty"` // what our stack made of them at its device
 	DiskWriteMB *float64 `json:"disk_write_mb"`            // what the host's disk wrote meanwhile, for whomever
 	DiskReadMB  *float64 `json:"disk_read_mb"`
+	StackReadMB *float64 `json:"stack_read_mb,omitempty"` // what our stack read from its device
+	BlockHits   int64    `json:"compressed_cache_hits,omitempty"`
+	BlockMisses int64    `json:"compressed_cache_misses,omitempty"`
 	DataMB      float64  `json:"data_mb"`
 	ResidentMB  float64  `json:"resident_mb"`
 }
@@ -99,6 +103,7 @@ func (se *session) newRow(b *benchmark, c *contender) row {
 		Logs:        string(b.log),
 		Caches:      "warm",
 		CacheBytes:  c.CacheSize,
+		Compressed:  c.split.Compressed,
 		MemoryBytes: int64(se.Memory),
 		MemoryLimit: se.limited,
 		PageCache:   c.PageCache,
@@ -165,6 +170,8 @@ func newFigures(m *measurement) *figures {
 		v := perOp(m.sysCPUSeconds, m.Ops)
 		f.SysCPU = &v
 	}
+	f.BlockHits, f.BlockMisses = m.BlockHits, m.BlockMisses
+	f.StackReadMB = megabytes(m.StackRead, m.StackRead > 0)
 	f.StackMB = megabytes(m.StackWritten, m.StackWritten > 0)
 	f.DiskWriteMB = megabytes(m.diskWritten, m.diskWritten >= 0)
 	f.DiskReadMB = megabytes(m.diskRead, m.diskRead >= 0)

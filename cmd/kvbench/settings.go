@@ -52,7 +52,7 @@ func defaultSettings() settings {
 		KeySize:          16,
 		ValueSize:        100,
 		CompressionRatio: 0.5,
-		CacheSize:        kv.DefaultCacheSize,
+		CacheSize:        kv.DefaultCacheSize + kv.DefaultCompressedCacheSize,
 		WriteBufferSize:  kv.DefaultMemTableSize,
 		Compression:      kv.Snappy.String(),
 		DropCaches:       true,

@@ -42,6 +42,8 @@ type storeMetrics struct {
 	dataBytes int64 // bytes of the store's files
 	cacheHits int64
 	cacheMiss int64
+	blockHits int64 // of our cache of compressed blocks
+	blockMiss int64
 
 	deviceWritten int64 // bytes the stack below the engine wrote to its device; 0 where there is no such stack
 	deviceRead    int64

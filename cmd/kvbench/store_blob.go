@@ -76,6 +76,7 @@ func (s *blobStore) metrics() storeMetrics {
 		return storeMetrics{}
 	}
 	out := engineMetrics(m.Engine)
+	out.blockHits, out.blockMiss = m.Compressed.Hits, m.Compressed.Misses
 	out.deviceRead, out.deviceWritten = deviceBytes(m.Device)
 	return out
 }
