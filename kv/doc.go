@@ -31,10 +31,17 @@
 //
 // # Memory
 //
-// With the default options a store takes at most Options.CacheSize (128 MiB) for blocks, four times
-// Options.MemTableSize (4 x 16 MiB) for recent writes, and less than 64 MiB for everything below Pebble: write-behind,
-// read-ahead, metadata and device buffers (56 MiB of device memory at most, and what describes the files: 300 bytes
-// each). Memtables grow on demand; a small store uses little of this.
+// With the default options a store takes at most 128 MiB for blocks, four times Options.MemTableSize (4 x 16 MiB) for
+// recent writes, and less than 48 MiB for everything below Pebble: write-behind, read-ahead, metadata and device buffers
+// (40 MiB of device memory at most, and what describes the files: 300 bytes each). Caches and memtables grow on demand; a
+// small store uses little of this.
+//
+// Blocks are cached twice: Options.CacheSize (32 MiB) of them ready for use, and Options.CompressedCacheSize (96 MiB) as
+// they lie on the device, as a page cache would have them. What is found in the second is decompressed, which takes a few
+// microseconds; what is in neither is read from the device, which takes tens of them or more. A block in the first is
+// usually in the second too, so halves are a bad division: give nearly all to the second if the data is larger than
+// memory, or to the first if it all fits there uncompressed. The first should hold the indexes and filters of the
+// tables, about 1 % of the data before compression.
 //
 // # A full device
 //
