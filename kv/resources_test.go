@@ -15,7 +15,7 @@ import (
 )
 
 // stackMemory is what doc.go says of the device memory below the engine, in bytes.
-const stackMemory = 56 << 20
+const stackMemory = 40 << 20
 
 // TestStackMemory writes, compacts, scans and reads from many goroutines at once and watches the memory below the engine.
 func TestStackMemory(t *testing.T) {

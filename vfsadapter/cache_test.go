@@ -175,7 +175,7 @@ func TestCacheRefusesLargeBlocks(t *testing.T) {
 	c.put(k, nil)
 	require.Zero(t, c.Stats().Blocks)
 
-	c = newCache(t, 64<<20)
+	c = newCache(t, 256<<20)
 	c.put(k, make([]byte, maxBlockBytes+1))
 	require.Zero(t, c.Stats().Blocks)
 	c.put(k, make([]byte, maxBlockBytes))

@@ -7,19 +7,19 @@ import (
 // What each engine uses besides its block cache, in bytes. The figures are bounds, not guesses of the average: an engine
 // that goes over its limit is killed.
 const (
-	processMemory   = 64 << 20 // Go runtime, table metadata, histograms, iterators
-	stackMemory     = 64 << 20 // our stack's write-behind, read-ahead and bounce buffers
+	processMemory   = 48 << 20 // Go runtime, table metadata, histograms, iterators
+	stackMemory     = 44 << 20 // our stack's write-behind, read-ahead and bounce buffers, and what describes files
 	memTablesAtOnce = 4        // of --write_buffer_size each: kv's options stop writers at this many
 	minPageCache    = 16 << 20 // left to the kernel when the host engine's block cache is large
 	smallShare      = 8        // the host's small block cache is this part of what is left, and its small page cache too
 )
 
-// A block cache of n bytes takes up more: the allocator's own, and holes between blocks of many sizes. A quarter is what
-// was seen on a cache that had been full for a while.
-func cacheFootprint(cache int64) int64 { return cache + cache/4 }
+// A block cache of n bytes takes up more: the allocator's own, and holes between blocks of many sizes. A quarter was seen
+// on a cache that had been full for a while, and was too little in some runs.
+func cacheFootprint(cache int64) int64 { return cache + cache*2/5 }
 
 // cacheWithin is the largest block cache that fits into n bytes.
-func cacheWithin(n int64) int64 { return n / 5 * 4 }
+func cacheWithin(n int64) int64 { return n / 7 * 5 }
 
 // compressedShare of 4 parts of --cache_size are our cache of compressed blocks, as kv's defaults have it.
 const compressedShare = 3
@@ -85,7 +85,7 @@ func goMemoryLimit(s *settings, sp split) int64 {
 	}
 	limit := processMemory
 	if sp.Engine == engineBlobKV {
-		limit += stackMemory / 2 // device buffers are outside the Go heap
+		limit += 4 << 20 // what describes files; device buffers are outside the Go heap
 	}
 	if cgoEnabled {
 		return int64(limit)

@@ -20,7 +20,7 @@ const (
 )
 
 // DefaultLimit bounds Default, in bytes.
-const DefaultLimit = 24 << 20
+const DefaultLimit = 8 << 20
 
 // Default is the pool of bounce buffers.
 var Default = NewPool(DefaultLimit)
