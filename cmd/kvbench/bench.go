@@ -84,8 +84,14 @@ func (se *session) usableRows(rows []*benchmark) ([]*benchmark, error) {
 			return b.fresh
 		}), nil
 	}
-	if !rows[0].fresh && rows[0].name != "overwrite" {
-		return nil, usagef("--benchmarks starts with %s, which needs data: put fillseq or fillrandom before it, or --use_existing_db", rows[0].name)
+	for _, b := range rows {
+		if b.files {
+			continue // needs no keys, and makes none
+		}
+		if !b.fresh && b.name != "overwrite" {
+			return nil, usagef("--benchmarks has %s before there is data: put fillseq or fillrandom before it, or --use_existing_db", b.name)
+		}
+		break
 	}
 	return rows, nil
 }
@@ -95,6 +101,9 @@ func (se *session) plan() error {
 	ours, err := se.ourPlace()
 	if err != nil {
 		return err
+	}
+	if ours.Kind == placeRAM && slices.ContainsFunc(se.rows, func(b *benchmark) bool { return b.files }) {
+		return usagef("smallfiles closes the store to open the file system below it, and a store in RAM is gone then: name an image with --device")
 	}
 	places := map[string]place{engineBlobKV: ours}
 	if se.VS != "" {

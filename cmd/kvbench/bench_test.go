@@ -154,3 +154,32 @@ func TestEngineRefusesRequestsOutOfOrder(t *testing.T) {
 	require.ErrorContains(t, err, "unknown benchmark")
 	require.NoError(t, p.close())
 }
+
+// TestSmallFiles runs on the file systems below both engines and leaves their keys alone, and no files.
+func TestSmallFiles(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "x.img")
+	out, err := kvbench(t, context.Background(), small("--device", image, "--vs", "hostfs", "--benchmarks",
+		"smallfiles,fillseq,smallfiles,readseq,fillsyncwhilecompacting", "--threads", "2")...)
+	require.NoError(t, err)
+	files, found := 0, 0
+	for _, r := range parseRows(t, out) {
+		switch {
+		case r["ops_per_sec"] == nil: // a ratio
+		case r["benchmark"] == "smallfiles":
+			files++
+			require.Equal(t, "sync", r["durability"])
+			require.Equal(t, 300.0, r["ops"])
+		case r["benchmark"] == "readseq":
+			found++
+			require.Equal(t, 300.0, r["found"], "the keys are still there")
+		}
+	}
+	require.Equal(t, 4, files)
+	require.Equal(t, 2, found)
+	require.NoDirExists(t, filepath.Join(filepath.Dir(image), "kvbench-hostfs", filesFolder))
+
+	_, err = kvbench(t, context.Background(), small("--device", "malloc:64MiB", "--benchmarks", "smallfiles")...)
+	require.ErrorIs(t, err, errUsage)
+	_, err = kvbench(t, context.Background(), small("--device", image, "--destroy", "--benchmarks", "smallfiles,readseq")...)
+	require.ErrorIs(t, err, errUsage)
+}

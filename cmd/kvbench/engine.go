@@ -37,6 +37,8 @@ type engineProcess struct {
 	cfg    *engineConfig
 	values *valuePool
 	store  store // nil while closed
+
+	onFiles bool // store is the file system, not the engine
 }
 
 // engineMain runs an engine until its input ends. Ctrl-C reaches the whole process group: the parent decides what it
@@ -123,7 +125,7 @@ func (e *engineProcess) prepare(req request) error {
 	if b == nil {
 		return fmt.Errorf("unknown benchmark %q", req.Benchmark)
 	}
-	if req.Wipe || req.Reopen {
+	if req.Wipe || req.Reopen || b.files != e.onFiles {
 		if err := e.close(); err != nil {
 			return err
 		}
@@ -136,6 +138,11 @@ func (e *engineProcess) prepare(req request) error {
 	if e.store == nil {
 		if err := e.open(req); err != nil {
 			return err
+		}
+		if b.files {
+			if err := e.openFiles(); err != nil {
+				return err
+			}
 		}
 	}
 	if err := primeLogs(e.store, b.log, e.cfg.WriteBufferSize, &e.stop); err != nil {
@@ -167,6 +174,18 @@ func (e *engineProcess) open(req request) error {
 	}
 	if errors.Is(err, kv.ErrExists) {
 		return existsError(e.cfg.Place)
+	}
+	return err
+}
+
+// openFiles puts the file system in the place of the store on it.
+func (e *engineProcess) openFiles() error {
+	if err := e.close(); err != nil {
+		return err
+	}
+	files, err := openFileStore(e.cfg.Engine, e.cfg.Place)
+	if err == nil {
+		e.store, e.onFiles = files, true
 	}
 	return err
 }
@@ -204,6 +223,6 @@ func (e *engineProcess) close() error {
 		return nil
 	}
 	err := e.store.close()
-	e.store = nil
+	e.store, e.onFiles = nil, false
 	return err
 }

@@ -89,10 +89,10 @@ func (r *runner) start() ([]func() error, error) {
 		}
 		ops = append(ops, op)
 	}
-	if b.extra {
+	if b.extra != nil {
 		r.extra = r.newWorker(cfg.Threads)
-		r.extra.maxOps = 1<<63 - 1
-		op, err := startFillRandom(r.extra)
+		r.extra.maxOps, r.extra.sync = 1<<63-1, cfg.Sync
+		op, err := b.extra(r.extra)
 		if err != nil {
 			return nil, err
 		}
@@ -186,7 +186,7 @@ func (r *runner) done() int64 {
 // drain waits until what the row has started is over, up to the disk, and returns how long that took.
 func (r *runner) drain() (time.Duration, error) {
 	start := time.Now()
-	if r.spec.benchmark.writes || r.spec.benchmark.extra {
+	if r.spec.benchmark.writes || r.spec.benchmark.extra != nil {
 		if err := r.store.flush(); err != nil {
 			return 0, err
 		}

@@ -197,7 +197,7 @@ func megabytes(bytes int64, known bool) *float64 {
 // noteOf says what a reader of one line must know to read it right.
 func (se *session) noteOf(b *benchmark, m *measurement) string {
 	switch {
-	case b.extra:
+	case b.extra != nil:
 		return fmt.Sprintf("writer %.0f ops/s", perSecond(float64(m.ExtraOps), m.Seconds))
 	case !b.writes && m.Found < m.Ops && m.Ops > 0 && b.name != "readmissing":
 		return fmt.Sprintf("%.0f%% found", 100*float64(m.Found)/float64(m.Ops))

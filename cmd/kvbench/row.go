@@ -122,7 +122,7 @@ func (se *session) bounds(b *benchmark) (maxOps int64, limit time.Duration) {
 	switch {
 	case se.Duration > 0 && !b.fixed:
 		return endless, se.Duration
-	case !b.writes || b.synced:
+	case !b.writes || b.synced || b.files:
 		return se.Num, readLimit
 	case se.NumGiven || se.VS != "":
 		return se.Num, 0

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"strings"
+	"time"
 )
 
 // logState is what the write-ahead log of a row lies on. Storage under a log that was written before is cheaper to sync
@@ -28,25 +29,31 @@ type benchmark struct {
 	writes bool     // changes the data that later rows find
 	synced bool     // every write is durable, whatever --sync says
 	log    logState // how the log is prepared
-	extra  bool     // one more goroutine overwrites meanwhile
+	extra  starter  // what one more goroutine does meanwhile, unmeasured
+	files  bool     // runs on the file system below the engine
 	fixed  bool     // always --num operations: what it leaves must be complete
 
-	start func(w *worker) (op func() error, err error)
+	start starter
 }
+
+// starter makes the operation that a goroutine repeats.
+type starter func(w *worker) (op func() error, err error)
 
 var benchmarks = []benchmark{
 	{name: "fillseq", about: "write --num keys in order into a fresh store", fresh: true, writes: true, fixed: true, start: startFillSeq},
 	{name: "fillrandom", about: "write --num random keys into a fresh store", fresh: true, writes: true, start: startFillRandom},
 	{name: "fillsync", about: "the same, each write durable; runs on fresh logs, then fillsync-recycled", fresh: true, writes: true, synced: true, log: logFresh, start: startFillRandom},
 	{name: "fillsync-recycled", about: "fillsync on logs that the store has used before, as in a long-running process", fresh: true, writes: true, synced: true, log: logRecycled, start: startFillRandom},
+	{name: "fillsyncwhilecompacting", about: "durable writes while one more goroutine fills the store with others, without sync, at 20 MB/s", fresh: true, writes: true, synced: true, extra: startPacedFill, start: startFillRandom},
 	{name: "overwrite", about: "write random keys into the store as it is", writes: true, start: startFillRandom},
 	{name: "readrandom", about: "get random keys", start: startReadRandom},
 	{name: "readseq", about: "walk the keys forwards; one entry is one operation", start: startReadSeq},
 	{name: "readreverse", about: "walk the keys backwards", start: startReadReverse},
 	{name: "readmissing", about: "get keys that are not there", start: startReadMissing},
 	{name: "seekrandom", about: "seek an iterator to random keys, then read --seek_nexts entries", start: startSeekRandom},
-	{name: "readwhilewriting", about: "readrandom while one more goroutine overwrites", extra: true, start: startReadRandom},
+	{name: "readwhilewriting", about: "readrandom while one more goroutine overwrites", extra: startFillRandom, start: startReadRandom},
 	{name: "deleterandom", about: "delete random keys", writes: true, start: startDeleteRandom},
+	{name: "smallfiles", about: "create, write, sync, close and remove a file of --value_size bytes, on the file system below the engine", synced: true, files: true, start: startFillSeq},
 }
 
 // parseBenchmarks reads --benchmarks. fillsync stands for its two rows.
@@ -95,7 +102,7 @@ func (b *benchmark) durable(sync bool) bool { return b.synced || sync }
 // durability is what a report says about the row's writes.
 func (b *benchmark) durability(sync bool) string {
 	switch {
-	case !b.writes && !b.extra:
+	case !b.writes && b.extra == nil && !b.files:
 		return "read"
 	case b.durable(sync):
 		return "sync"
@@ -130,6 +137,28 @@ func startFillSeq(w *worker) (func() error, error) {
 
 func startFillRandom(w *worker) (func() error, error) {
 	return func() error { return w.set(w.randomKey()) }, nil
+}
+
+// What startPacedFill writes: enough for flushes and compactions without a pause, and less than would make the engine stop
+// its writers.
+const (
+	pacedBytesPerSec = 20 << 20
+	pacedBurst       = 64 << 10 // bytes
+)
+
+// startPacedFill writes random keys in bursts.
+func startPacedFill(w *worker) (func() error, error) {
+	start, before := time.Now(), w.bytes
+	return func() error {
+		for end := w.bytes + pacedBurst; w.bytes < end; {
+			if err := w.set(w.randomKey()); err != nil {
+				return err
+			}
+		}
+		due := time.Duration(float64(w.bytes-before) / pacedBytesPerSec * float64(time.Second))
+		time.Sleep(due - time.Since(start))
+		return nil
+	}, nil
 }
 
 func startDeleteRandom(w *worker) (func() error, error) {

@@ -208,7 +208,7 @@ func TestFillSyncSyncsEveryWrite(t *testing.T) {
 func TestWorkloadsAreDeterministic(t *testing.T) {
 	for i := range benchmarks {
 		b := &benchmarks[i]
-		if b.extra {
+		if b.extra != nil {
 			continue // two goroutines at once
 		}
 		trace := func(seed uint64) []string {
