@@ -79,9 +79,10 @@ func isInside(dir, n *node) bool {
 	return false
 }
 
-// makeNode adds the creation of a blob named p to tx. The node appears with the commit, by added.
-func makeNode(tx *blobstore.Tx, p place, kind nodeKind) *node {
-	n := &node{id: tx.Create(), links: 1}
+// makeNode adds the creation of a blob named p to tx. The node appears with the commit, by p.put. The caller holds FS.ns.
+func (fs *FS) makeNode(tx *blobstore.Tx, p place, kind nodeKind) *node {
+	fs.ns.made++
+	n := &node{id: tx.Create(), links: 1, made: fs.ns.made}
 	created := now()
 	n.changed.Store(created)
 	if kind == kindDir {
