@@ -155,8 +155,16 @@ func TestSetModTime(t *testing.T) {
 		require.NoError(t, n.SetModTime(past))
 		require.True(t, past.Equal(modTime(name)), name)
 	}
-	require.NoError(t, e.Root().SetModTime(past))
-	require.True(t, past.Equal(modTime("/")))
+	for _, change := range []func() error{
+		func() error { return e.Mkdir("/dir") },
+		func() error { return e.Root().Rename("dir", e.Root(), "moved", false) },
+		func() error { return e.Remove("/moved") },
+	} {
+		require.NoError(t, e.Root().SetModTime(past))
+		require.True(t, past.Equal(modTime("/")))
+		require.NoError(t, change())
+		require.True(t, modTime("/").After(past))
+	}
 	e.remount()
 	for _, name := range names {
 		require.True(t, past.Equal(modTime(name)), name)

@@ -216,6 +216,7 @@ func TestMountRefusals(t *testing.T) {
 		})
 	}
 	m := startMount(t, device)
+	require.NoError(t, second(os.Stat(m.dir))) // which the kernel goes on to answer when nobody is behind it
 	r := blobcli("", "-d", device, "mount", "--rw", empty)
 	require.Equal(t, exitInUse, r.code, r.stderr)
 	require.NoError(t, m.cmd.Process.Kill())

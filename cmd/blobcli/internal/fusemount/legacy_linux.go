@@ -77,6 +77,21 @@ func (d *legacyDir) Getattr(_ context.Context, _ gofs.FileHandle, out *fuse.Attr
 	return 0
 }
 
+// Statfs tells no space: nothing can be written.
+func (d *legacyDir) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
+	return readOnlyStatfs(out)
+}
+
+// Statfs is that of the directory.
+func (f *legacyFile) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
+	return readOnlyStatfs(out)
+}
+
+func readOnlyStatfs(out *fuse.StatfsOut) syscall.Errno {
+	*out = fuse.StatfsOut{Bsize: ioSize, Frsize: ioSize, NameLen: blobfs.MaxName}
+	return 0
+}
+
 // Access makes the kernel ask no more.
 func (d *legacyDir) Access(context.Context, uint32) syscall.Errno { return syscall.ENOSYS }
 

@@ -99,7 +99,8 @@ func explain(dir string, err error) error {
 func (m *Mount) wait() {
 	defer close(m.done)
 	m.server.Wait()
-	if _, err := os.Stat(m.dir); errors.Is(err, syscall.ENOTCONN) {
+	// Not stat: the kernel still answers that from its cache.
+	if err := checkEmpty(m.dir); errors.Is(err, syscall.ENOTCONN) {
 		_ = m.server.Unmount() // if it is in use it stays, and the next mount on it says what to do
 	}
 }

@@ -19,11 +19,6 @@ func requireFUSE(t *testing.T) {
 	if err := Precheck(t.TempDir()); err != nil {
 		t.Skip(err)
 	}
-	if f, err := os.OpenFile(fuseDevice, os.O_RDWR, 0); err != nil {
-		t.Skip(err)
-	} else {
-		require.NoError(t, f.Close())
-	}
 }
 
 // mountRAM mounts an empty file system in memory. After the test it is unmounted, closed and checked.
