@@ -37,7 +37,7 @@ func (fs *FS) createLocked(p place, name string) (*File, error) {
 	if old != nil {
 		replaced = fs.unlink(tx, p, old)
 	}
-	n := makeNode(tx, p, kindFile)
+	n := fs.makeNode(tx, p, kindFile)
 	lsn, err := tx.Commit()
 	replaced(err == nil)
 	if err != nil {
@@ -148,11 +148,18 @@ func (fs *FS) renameLocked(old, new string) error {
 	if err != nil {
 		return err
 	}
-	n, err := from.existing()
+	if _, err := from.existing(); err != nil {
+		return err // rather than one about new
+	}
+	to, err := fs.lookupPlace(new)
 	if err != nil {
 		return err
 	}
-	to, err := fs.lookupPlace(new)
+	return fs.renamePlace(from, to)
+}
+
+func (fs *FS) renamePlace(from, to place) error {
+	n, err := from.existing()
 	if err != nil {
 		return err
 	}
@@ -229,6 +236,13 @@ func (fs *FS) link(old, new string) error {
 	}
 	if to.node() != nil {
 		return pathError("link", new, ErrExist)
+	}
+	return fs.linkPlace(n, to)
+}
+
+func (fs *FS) linkPlace(n *node, to place) error {
+	if to.node() != nil {
+		return ErrExist
 	}
 	tx := fs.store.Begin()
 	tx.SetXattr(n.id, to.key(), linkValue())
@@ -331,18 +345,23 @@ func (fs *FS) mkdirLocked(name string) error {
 	if err != nil {
 		return err
 	}
+	_, err = fs.mkdirPlace(p)
+	return err
+}
+
+func (fs *FS) mkdirPlace(p place) (*node, error) {
 	if p.node() != nil {
-		return ErrExist
+		return nil, ErrExist
 	}
 	tx := fs.store.Begin()
-	n := makeNode(tx, p, kindDir)
+	n := fs.makeNode(tx, p, kindDir)
 	lsn, err := tx.Commit()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n.touch(lsn)
 	p.put(n)
-	return nil
+	return n, nil
 }
 
 // MkdirAll makes a directory and its parents where they do not exist.
@@ -385,11 +404,16 @@ func (fs *FS) List(dir string) ([]DirEntry, error) {
 	if err != nil {
 		return nil, pathError("list", dir, err)
 	}
+	return listEntries(n), nil
+}
+
+// listEntries describes a directory's entries. The caller holds FS.ns.
+func listEntries(n *node) []DirEntry {
 	entries := make([]DirEntry, 0, len(n.entries))
 	for _, name := range sortedNames(n.entries) {
 		entries = append(entries, DirEntry{Name: name, Info: n.entries[name].info()})
 	}
-	return entries, nil
+	return entries
 }
 
 // Stat describes a file or directory.

@@ -34,15 +34,15 @@
 //
 // # Who may call what
 //
-// FS: any goroutine. File: ReadAt from any goroutine, everything else one at a time for each handle. Any number of
-// handles may be open on a file; they see each other's writes at once.
+// FS, Node: any goroutine. File: any goroutine, but Read and Write, which share an offset, one at a time for each handle,
+// and Close last. Any number of handles may be open on a file; they see each other's writes at once.
 //
 // # Reading order
 //
 // format_xattr.go, scan.go and mount.go (from attributes to a tree), node.go and namespace.go (the tree), dirops.go
-// (its operations), file.go (handles), data.go (an open file and its locks), chunk.go, writer.go, flight.go, memory.go
-// (write-behind), grow.go, truncate.go, voucher.go, sync.go, logahead.go, reader.go, bounce.go, readahead.go,
-// version.go, check.go, legacy.go (SPDK's own BlobFS, for reading).
+// (its operations), at.go (the same by node instead of path), file.go (handles), data.go (an open file and its locks),
+// chunk.go, writer.go, flight.go, memory.go (write-behind), grow.go, truncate.go, voucher.go, sync.go, logahead.go,
+// reader.go, bounce.go, readahead.go, version.go, check.go, legacy.go (SPDK's own BlobFS, for reading).
 //
 // # Lock order
 //

@@ -21,6 +21,8 @@ var (
 	// ErrInvalid is returned for a name, offset or size that can never be right, and for a write through a handle that
 	// is open for reading. It is also fs.ErrInvalid.
 	ErrInvalid error = &sentinel{"invalid argument", iofs.ErrInvalid}
+	// ErrNameTooLong is returned for a name of more than MaxName bytes. It is also ErrInvalid.
+	ErrNameTooLong error = &sentinel{"file name too long", ErrInvalid}
 	// ErrNotDir is returned when a path component is a file. It is also syscall.ENOTDIR.
 	ErrNotDir error = &sentinel{"not a directory", syscall.ENOTDIR}
 	// ErrIsDir is returned by a file operation on a directory. It is also syscall.EISDIR.

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// File is an open handle. ReadAt is safe for any goroutine; Write, Sync and the rest are sequential per handle. Several
-// handles on one file see each other's bytes at once, synced or not.
+// File is an open handle. Its methods are safe for any goroutine, except that Read and Write, which share an offset, are
+// sequential, and that Close comes last. Several handles on one file see each other's bytes at once, synced or not.
 type File struct {
 	fs     *FS
 	n      *node

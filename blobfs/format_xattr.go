@@ -250,7 +250,7 @@ func checkName(name string) error {
 	case name == "" || name == "." || name == "..":
 		return fmt.Errorf("%w: name %q", ErrInvalid, name)
 	case len(name) > MaxName:
-		return fmt.Errorf("%w: name of %d bytes, at most %d", ErrInvalid, len(name), MaxName)
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrNameTooLong, len(name), MaxName)
 	case strings.ContainsAny(name, "/\x00"):
 		return fmt.Errorf("%w: name %q holds a slash or NUL", ErrInvalid, name)
 	}

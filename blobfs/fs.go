@@ -56,6 +56,8 @@ type FS struct {
 		sync.RWMutex
 		root   *node
 		active map[*node]struct{} // nodes with fileData: open, or closed with a length that is not synced
+
+		made uint32 // nodes made since the mount
 	}
 }
 
@@ -107,6 +109,14 @@ func (fs *FS) writable() error {
 		return fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}
 	return nil
+}
+
+// usableFor is writable or, if write is not set, usable.
+func (fs *FS) usableFor(write bool) error {
+	if write {
+		return fs.writable()
+	}
+	return fs.usable()
 }
 
 // usable returns an error once the file system is closed.

@@ -58,8 +58,17 @@ type place struct {
 
 func (p place) node() *node { return p.dir.entries[p.base] }
 func (p place) key() string { return linkKey(p.dir.id, p.base) }
-func (p place) put(n *node) { p.dir.entries[p.base] = n }
-func (p place) clear()      { delete(p.dir.entries, p.base) }
+
+// put and clear change what the name stands for, which is a change of the directory. Its time is kept in memory only.
+func (p place) put(n *node) {
+	p.dir.entries[p.base] = n
+	p.dir.markWritten()
+}
+
+func (p place) clear() {
+	delete(p.dir.entries, p.base)
+	p.dir.markWritten()
+}
 
 // existing is the node at the place, or ErrNotExist.
 func (p place) existing() (*node, error) {
@@ -79,9 +88,10 @@ func isInside(dir, n *node) bool {
 	return false
 }
 
-// makeNode adds the creation of a blob named p to tx. The node appears with the commit, by added.
-func makeNode(tx *blobstore.Tx, p place, kind nodeKind) *node {
-	n := &node{id: tx.Create(), links: 1}
+// makeNode adds the creation of a blob named p to tx. The node appears with the commit, by p.put. The caller holds FS.ns.
+func (fs *FS) makeNode(tx *blobstore.Tx, p place, kind nodeKind) *node {
+	fs.ns.made++
+	n := &node{id: tx.Create(), links: 1, made: fs.ns.made}
 	created := now()
 	n.changed.Store(created)
 	if kind == kindDir {

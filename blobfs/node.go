@@ -15,6 +15,7 @@ type node struct {
 	size    atomic.Int64  // exact bytes; changed under fileData.mu
 	changed atomic.Int64  // time of the last change, in nanoseconds since 1970
 	written atomic.Bool   // since changed was set: a write has no time to look at the clock
+	made    uint32        // the how-manieth node since the mount it is, 0 if older: ids of removed ones are given out again
 	lsn     atomic.Uint64 // newest transaction that touched the blob
 	version atomic.Uint64 // of the content, see version.go; 0: none yet. Changed under FS.ns
 

@@ -68,6 +68,7 @@ var lowerErrors = map[string]struct{ cause, kind error }{
 	"blobfs.ErrExist":        {blobfs.ErrExist, nil},
 	"blobfs.ErrClosed":       {blobfs.ErrClosed, ErrClosed},
 	"blobfs.ErrInvalid":      {blobfs.ErrInvalid, nil},
+	"blobfs.ErrNameTooLong":  {blobfs.ErrNameTooLong, nil},
 	"blobfs.ErrNotDir":       {blobfs.ErrNotDir, nil},
 	"blobfs.ErrIsDir":        {blobfs.ErrIsDir, nil},
 	"blobfs.ErrNotEmpty":     {blobfs.ErrNotEmpty, nil},

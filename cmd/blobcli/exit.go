@@ -11,6 +11,7 @@ import (
 	"github.com/blobkv/blobkv/bdev/open"
 	"github.com/blobkv/blobkv/blobfs"
 	"github.com/blobkv/blobkv/blobstore"
+	"github.com/blobkv/blobkv/cmd/blobcli/internal/fusemount"
 )
 
 // Exit codes are stable: scripts may rely on them. A code that is not listed must be treated as failure.
@@ -25,6 +26,7 @@ const (
 	exitNoSpace     = 7
 	exitCorrupt     = 8
 	exitRefused     = 9
+	exitNoFUSE      = 10
 	exitInterrupted = 130
 )
 
@@ -34,11 +36,12 @@ const exitCodeHelp = `  0    done
   3    the device holds no store, one of another type, or one of a newer version
   4    check found problems, or perf --verify found wrong content
   5    the device is in use by another process
-  6    no such device, blob or file
+  6    no such device, blob, file or directory
   7    no space left
   8    metadata is corrupt or truncated
-  9    refused: the device holds something else, or the blob needs what is not supported
-  130  interrupted`
+  9    refused: the device holds something else or cannot be written, or the blob needs what is not supported
+  10   mount: this machine or user cannot mount through FUSE
+  130  interrupted (mount ends with 0: that is how one unmounts)`
 
 // usageError is a wrong command line.
 type usageError struct{ err error }
@@ -65,6 +68,7 @@ var exitCodes = []struct {
 	{errContent, exitFindings},
 	{open.ErrName, exitUsage},
 	{bdev.ErrInUse, exitInUse},
+	{fusemount.ErrUnavailable, exitNoFUSE},
 	{blobstore.ErrOccupied, exitRefused},
 	{blobstore.ErrUnsupportedBlob, exitRefused},
 	{blobstore.ErrNotBlobstore, exitNotStore},
@@ -79,12 +83,26 @@ var exitCodes = []struct {
 	{syscall.ENOSPC, exitNoSpace},
 	{bdev.ErrNotExist, exitNotFound},
 	{fs.ErrNotExist, exitNotFound},
+	{fusemount.ErrDir, exitUsage},
+	{blobfs.ErrReadOnly, exitRefused},
 	{syscall.EPIPE, exitOK},
+}
+
+// lateError is an error of a command that an interrupt ends in order: it is what counts, not the interrupt.
+type lateError struct{ err error }
+
+func (e *lateError) Error() string { return e.err.Error() }
+func (e *lateError) Unwrap() error { return e.err }
+
+// interrupted says whether an interrupt is why a command failed.
+func interrupted(ctx context.Context, err error) bool {
+	var late *lateError
+	return ctx.Err() != nil && !errors.As(err, &late)
 }
 
 // exitCode is the code of an error; ctx tells whether the user interrupted the command.
 func exitCode(ctx context.Context, err error) int {
-	if ctx.Err() != nil {
+	if interrupted(ctx, err) {
 		return exitInterrupted
 	}
 	var usage *usageError

@@ -31,7 +31,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitOK
 	}
 	switch {
-	case ctx.Err() != nil:
+	case interrupted(ctx, err):
 		fmt.Fprintln(stderr, "blobcli: interrupted")
 	case !isSilent(err):
 		fmt.Fprintln(stderr, "blobcli:", err)
@@ -61,10 +61,10 @@ type cli struct {
 	format         string
 }
 
-const long = `blobcli looks into a store, checks it, moves files in and out, and measures the device below it.
+const long = `blobcli looks into a store, checks it, moves files in and out, mounts it, and measures the device below it.
 
 A device is one string: aio:/var/lib/app/store.img, file:/x.img, malloc:1GiB, or a bare path.
-Everything is read-only unless the verb writes (init, put, rm, bdev perf with writes).
+Everything is read-only unless the verb writes (init, put, rm, mount --rw, bdev perf with writes).
 
 Exit codes:
 ` + exitCodeHelp
@@ -87,7 +87,7 @@ func (c *cli) command() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().StringVarP(&c.device, "device", "d", "", "device that holds the store, e.g. aio:/tmp/store.img")
 	root.PersistentFlags().StringVar(&c.format, "format", formatText, "output format: text or json")
-	root.AddCommand(c.initCommand(), c.infoCommand(), c.checkCommand(), c.blobCommand(), c.dumpCommand(), c.fsCommand(), c.bdevCommand())
+	root.AddCommand(c.initCommand(), c.infoCommand(), c.checkCommand(), c.blobCommand(), c.dumpCommand(), c.fsCommand(), c.bdevCommand(), c.mountCommand())
 	root.AddCommand(c.fileCommands(true)...)
 	strictArgs(root)
 	return root

@@ -13,7 +13,8 @@ type rule struct {
 // importTable is the table of layers, first match wins, so the more special folder stands first. It binds the files
 // that are not tests; tests may reach for simulators and conformance suites.
 var importTable = []rule{
-	{"cmd/blobcli", []string{"blobfs", "blobstore", "bdev", "bdev/open", "github.com/spf13/cobra", "golang.org/x/term"}},
+	{fuseFolder, []string{"blobfs", fuse + "/fs", fuse + "/fuse"}},
+	{"cmd/blobcli", []string{"blobfs", "blobstore", "bdev", "bdev/open", fuseFolder, "github.com/spf13/cobra", "golang.org/x/term"}},
 	{"cmd", []string{"*"}},
 	{"kv", []string{"vfsadapter", "blobfs", "blobstore", "bdev", "bdev/open", pebble, pebble + "/bloom", pebble + "/sstable"}},
 	{"vfsadapter", []string{"blobfs", pebble + "/vfs"}},
@@ -28,7 +29,13 @@ var importTable = []rule{
 	{"internal", nil},
 }
 
-const pebble = "github.com/cockroachdb/pebble/v2"
+const (
+	pebble = "github.com/cockroachdb/pebble/v2"
+	fuse   = "github.com/hanwen/go-fuse/v2"
+
+	// fuseFolder is the one place that knows go-fuse, also among the commands that may import everything.
+	fuseFolder = "cmd/blobcli/internal/fusemount"
+)
 
 // ruleFor returns the rule of a folder, nil when the table does not name it.
 func ruleFor(folder string) *rule {
@@ -44,6 +51,9 @@ func ruleFor(folder string) *rule {
 func (r *rule) allows(path string) bool {
 	if path == "golang.org/x/sys" || strings.HasPrefix(path, "golang.org/x/sys/") || isStandard(path) {
 		return true
+	}
+	if strings.HasPrefix(path, fuse) && r.folder != fuseFolder {
+		return false
 	}
 	local, ours := strings.CutPrefix(path, module+"/")
 	if ours && strings.HasPrefix(local, "internal/") {

@@ -52,6 +52,7 @@ func TestTableRefuses(t *testing.T) {
 		"reactor":     module + "/bdev",
 		"internal":    "github.com/spf13/cobra",
 		"cmd/blobcli": pebble,
+		"cmd/kvbench": fuse + "/fs",
 	} {
 		require.False(t, ruleFor(folder).allows(bad), "%s must not import %s", folder, bad)
 	}
