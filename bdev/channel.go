@@ -46,7 +46,7 @@ func (d *Device) OpenChannel() (*Channel, error) {
 		return nil, fmt.Errorf("%s: opening a channel: %w", d.name, err)
 	}
 	c := &Channel{d: d, q: q, ready: make([]*Request, 0, 2*d.props.QueueDepth), ring: make(chan struct{}, 1)}
-	c.pacer = pacer{q: channelSleeper{c}, policy: d.policy}
+	c.pacer = newPacer(channelSleeper{c}, d.policy)
 	d.mu.channels[c] = struct{}{}
 	return c, nil
 }

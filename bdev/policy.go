@@ -52,6 +52,13 @@ type pacer struct {
 	since  time.Duration // when spinning began, by the monotonic clock
 	turn   time.Duration // when it yielded last, over all waits
 	rest   bool          // the last wait for a read was one that did not spin
+
+	now   func() time.Duration // the monotonic clock
+	yield func()               // to other goroutines
+}
+
+func newPacer(q sleeper, policy Policy) pacer {
+	return pacer{q: q, policy: policy, now: monotonic, yield: runtime.Gosched}
 }
 
 // start begins a wait. latency is what requests took on average, op what is waited for.
@@ -88,7 +95,7 @@ func (p *pacer) polled(n int) {
 	p.idle++
 	switch {
 	case p.single:
-		runtime.Gosched()
+		p.yield()
 	case p.policy == PolicyPoll && p.idle%spinsPerLook == 0:
 		p.yieldInTurn()
 	}
@@ -103,16 +110,16 @@ func (p *pacer) polled(n int) {
 // a goroutine that has not yielded for 10 ms the scheduler takes the processor away as soon as it sleeps in the kernel,
 // and then looks for more such goroutines every few microseconds.
 func (p *pacer) yieldInTurn() {
-	if now := monotonic(); now-p.turn > turnTime {
+	if now := p.now(); now-p.turn > turnTime {
 		p.turn = now
-		runtime.Gosched()
+		p.yield()
 	}
 }
 
 // spent tells whether the time to spin is over.
 func (p *pacer) spent() bool {
 	if p.idle == 1 {
-		p.since = monotonic()
+		p.since = p.now()
 	}
-	return p.idle%spinsPerLook == 0 && monotonic()-p.since > p.budget
+	return p.idle%spinsPerLook == 0 && p.now()-p.since > p.budget
 }

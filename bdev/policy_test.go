@@ -1,9 +1,6 @@
 package bdev
 
 import (
-	"runtime"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,30 +12,17 @@ type wakeful struct{}
 
 func (wakeful) Wait(time.Duration) {}
 
-// TestYieldsInTurn counts on one processor how often another goroutine gets it, from a pacer that believes in two. The
-// scheduler by itself takes the processor away every 10 ms.
+// TestYieldsInTurn counts the yields of pacers that poll in vain for a while, by a clock that each look moves on.
 func TestYieldsInTurn(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	const length = 100 * time.Millisecond
 	for _, policy := range []Policy{PolicySleep, PolicyPoll} {
-		var turns atomic.Int64
-		var stop atomic.Bool
-		var other sync.WaitGroup
-		other.Go(func() {
-			for !stop.Load() {
-				turns.Add(1)
-				runtime.Gosched()
-			}
-		})
-		p, begin := pacer{q: wakeful{}, policy: policy}, monotonic()
-		for monotonic()-begin < length {
+		yields, now := 0, time.Duration(0)
+		p := newPacer(wakeful{}, policy)
+		p.yield = func() { yields++ }
+		p.now = func() time.Duration { now += 10 * time.Microsecond; return now }
+		for now < 100*turnTime {
 			p.polled(0)
 		}
-		got, took := turns.Load(), monotonic()-begin
-		stop.Store(true)
-		other.Wait()
-		require.LessOrEqual(t, got, 2+2*int64(took/turnTime), "%s: yields in %s", policy, took)
-		require.Greater(t, got, 2+int64(length/(10*time.Millisecond)), "%s: yields in %s", policy, took)
+		require.InDelta(t, 100, yields, 2, "%v", policy)
 	}
 }
 
@@ -51,7 +35,9 @@ func (s *countingSleeper) Wait(time.Duration) { s.n++ }
 func TestAdaptiveSpinsForEverySecondRead(t *testing.T) {
 	for op, want := range map[Op]int{OpRead: 10, OpWrite: 0} {
 		var s countingSleeper
-		p := pacer{q: &s, policy: PolicyAdaptive}
+		p := newPacer(&s, PolicyAdaptive)
+		now := time.Duration(0)
+		p.now = func() time.Duration { now += time.Microsecond; return now }
 		for range 20 {
 			slept := s.n
 			p.start(200*time.Microsecond, op)

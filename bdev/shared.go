@@ -41,7 +41,7 @@ type shared struct {
 }
 
 func newShared(d *Device, q Queue) *shared {
-	c := &shared{dev: d, q: q, pacer: pacer{q: q, policy: d.policy}}
+	c := &shared{dev: d, q: q, pacer: newPacer(q, d.policy)}
 	c.room.L = &c.mu
 	return c
 }

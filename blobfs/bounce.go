@@ -15,9 +15,14 @@ const (
 	bounceTries = 4
 )
 
+// bounceMemory bounds the buffers of one file system that reads go through, in bytes: those the cache keeps, and some
+// large ones.
+const bounceMemory = 6 << 20
+
 // bounceCache keeps a few buffers of device memory outside their pool, where readers find them without a lock that all
-// of them share. The zero value is ready.
+// of them share. The pool is the file system's own: what a file system keeps must not be missing to another one.
 type bounceCache struct {
+	mem    *dmabuf.Pool
 	slots  [bounceSlots]bounceSlot
 	closed atomic.Bool
 }
@@ -34,7 +39,7 @@ func (s *bounceSlot) take() bool { return !s.busy.Load() && s.busy.CompareAndSwa
 // get returns a buffer of n bytes, and the slot it belongs to if it is not the pool's.
 func (c *bounceCache) get(n int) ([]byte, *bounceSlot) {
 	if n > cachedBounce {
-		return dmabuf.Default.Get(n), nil
+		return c.mem.Get(n), nil
 	}
 	first := rand.Uint32() // readers that run at the same time seldom begin at the same slot
 	for i := range uint32(bounceTries) {
@@ -43,17 +48,17 @@ func (c *bounceCache) get(n int) ([]byte, *bounceSlot) {
 			continue
 		}
 		if s.buf == nil {
-			s.buf = dmabuf.Default.Get(cachedBounce)
+			s.buf = c.mem.Get(cachedBounce)
 		}
 		return s.buf[:n], s
 	}
-	return dmabuf.Default.Get(n), nil
+	return c.mem.Get(n), nil
 }
 
 // put undoes get.
 func (c *bounceCache) put(buf []byte, s *bounceSlot) {
 	if s == nil {
-		dmabuf.Default.Put(buf)
+		c.mem.Put(buf)
 		return
 	}
 	s.busy.Store(false)
@@ -75,7 +80,7 @@ func (c *bounceCache) drain() {
 			continue
 		}
 		if s.buf != nil {
-			dmabuf.Default.Put(s.buf)
+			c.mem.Put(s.buf)
 			s.buf = nil
 		}
 		s.busy.Store(false)

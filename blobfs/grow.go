@@ -111,6 +111,7 @@ func (d *fileData) zeroDirect(size *int64, end int64) error {
 
 // zeroBuffer is a chunk of zeros in device memory, made when it is first needed and shared by all files.
 type zeroBuffer struct {
+	mem *dmabuf.Pool
 	mu  sync.Mutex
 	buf []byte
 }
@@ -120,7 +121,7 @@ func (z *zeroBuffer) get() []byte {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	if z.buf == nil {
-		z.buf = dmabuf.Default.Get(chunkSize)
+		z.buf = z.mem.Get(chunkSize)
 		clear(z.buf)
 	}
 	return z.buf
@@ -131,7 +132,7 @@ func (z *zeroBuffer) close() {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	if z.buf != nil {
-		dmabuf.Default.Put(z.buf)
+		z.mem.Put(z.buf)
 		z.buf = nil
 	}
 }

@@ -88,6 +88,8 @@ func newFS(store *blobstore.Store, o Options) *FS {
 		writeMem: dmabuf.NewPool(memoryBound(o.WriteBufferBytes, defaultWriteBuffer)),
 		readMem:  dmabuf.NewPool(memoryBound(o.ReadAheadBytes, defaultReadAhead)),
 	}
+	fs.bounces.mem = dmabuf.NewPool(bounceMemory)
+	fs.zeros.mem = fs.bounces.mem
 	fs.ns.active = make(map[*node]struct{})
 	return fs
 }
@@ -189,6 +191,7 @@ func (fs *FS) dropAll() error {
 	}
 	fs.zeros.close()
 	fs.bounces.close()
+	fs.bounces.mem.Trim()
 	fs.readMem.Trim() // handles that are still open give theirs back when they are closed
 	return fs.writeMem.Close()
 }

@@ -80,7 +80,7 @@ func (b *Batch) Size() int {
 }
 
 // Commit applies the changes and is durable on return unless NoSync is passed. The batch is then empty, and ready for
-// more. With ErrNoSpace, ErrReadOnly or ErrClosed nothing has changed and the batch keeps its changes.
+// more. With ErrNoSpace, ErrStalled, ErrReadOnly or ErrClosed nothing has changed and the batch keeps its changes.
 func (b *Batch) Commit(opts ...WriteOption) error {
 	if b.b == nil {
 		return fmt.Errorf("%w: the batch was closed", ErrClosed)

@@ -20,7 +20,7 @@ func loadTable(t testing.TB, db *DB, keys int) {
 	for i := range keys {
 		require.NoError(t, db.Set(key(i), value(i, 500), NoSync))
 	}
-	require.NoError(t, db.Compact(nil, nil))
+	require.NoError(t, db.Compact(t.Context(), nil, nil))
 }
 
 // readAll reads every key and returns how many reads of the device that took.

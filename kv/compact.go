@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -12,8 +13,9 @@ import (
 // Compact rewrites the tables between two keys (nil: from the first, to the last) into the deepest level: what was
 // overwritten or deleted is dropped and its space is free afterwards. Compactions run by themselves; this is for after
 // a large delete. It may take long; everything else goes on meanwhile. Where space is short the range is compacted
-// table by table, and ErrNoSpace means that there was not room enough for any that is left.
-func (db *DB) Compact(lower, upper []byte) error {
+// table by table, and ErrNoSpace means that there was not room enough for any that is left. When ctx or the store is
+// done it returns the context's error, or ErrClosed, after the compactions that run; what is compacted by then stays so.
+func (db *DB) Compact(ctx context.Context, lower, upper []byte) error {
 	s, ok := db.gate.enter()
 	if !ok {
 		return ErrClosed
@@ -22,89 +24,98 @@ func (db *DB) Compact(lower, upper []byte) error {
 	if db.opts.ReadOnly {
 		return ErrReadOnly
 	}
-	if err := db.flush(); err != nil {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(db.ctx, func() { cancel(ErrClosed) })()
+	if err := db.compact(ctx, lower, upper); err != nil {
+		return wrap(cmp.Or(context.Cause(ctx), err))
+	}
+	return nil
+}
+
+func (db *DB) compact(ctx context.Context, lower, upper []byte) error {
+	if err := db.flush(ctx); err != nil {
 		return err
 	}
 	tables, err := db.tablesBetween(lower, upper)
 	if err != nil || len(tables) == 0 {
-		return wrap(err)
+		return err
 	}
-	if size := sizeOf(tables); db.space.roomForTables() > size {
-		first, last := boundsOf(tables)
-		if lower != nil {
-			first = later(first, lower)
-		}
-		if upper != nil && bytes.Compare(upper, last) < 0 {
-			last = upper
-		}
-		return wrap(db.compactKeys(first, last))
+	if db.space.roomForTables() < sizeOf(tables) {
+		return db.compactByTable(ctx, lower, upper)
 	}
-	return wrap(db.compactByTable(lower, upper))
+	first, last := boundsOf(tables)
+	if lower != nil {
+		first = later(first, lower)
+	}
+	if upper != nil && bytes.Compare(upper, last) < 0 {
+		last = upper
+	}
+	return db.compactKeys(ctx, first, last)
 }
 
 // table is where a table lies in the tree and what it takes.
 type table struct {
 	level       int
-	number      uint64
 	first, last []byte // both included
 	size        int64  // bytes
 }
 
 // compactKeys compacts a range of keys, ends included. The engine wants the ends to differ.
-func (db *DB) compactKeys(first, last []byte) error {
+func (db *DB) compactKeys(ctx context.Context, first, last []byte) error {
 	if bytes.Compare(first, last) >= 0 {
 		last = append(slices.Clone(first), 0)
 	}
-	return db.engine.Compact(context.Background(), first, last, true)
+	return db.engine.Compact(ctx, first, last, true)
 }
 
+// maxPasses ends a Compact that writers feed as fast as it works. Each pass takes what the one before has left between
+// the level it found it in and the deepest one.
+const maxPasses = 20
+
 // compactByTable sinks the tables above the deepest level one after the other: a compaction keeps its inputs until it is
-// done, and one table with those it overlaps is what the reserve has room for. A table for which there was no room is
-// tried again when others have given some back.
-func (db *DB) compactByTable(lower, upper []byte) error {
-	failed := make(map[uint64]error) // by table number, since the last one that succeeded
-	for limit := maxSteps; limit > 0; limit-- {
-		t, err := db.highest(lower, upper, failed)
+// done, and one table with those it overlaps is what the reserve has room for. Tables for which there was no room are
+// tried again as long as others give some back.
+func (db *DB) compactByTable(ctx context.Context, lower, upper []byte) error {
+	for range maxPasses {
+		tables, err := db.tablesBetween(lower, upper)
 		if err != nil {
 			return err
 		}
-		if t == nil {
+		tables = aboveDeepest(tables)
+		if len(tables) == 0 {
 			break
 		}
-		switch err := db.compactKeys(t.first, t.first); {
-		case err == nil:
-			clear(failed)
-		case errors.Is(wrap(err), ErrNoSpace):
-			failed[t.number] = err
-		default:
+		if done, err := db.sink(ctx, tables); err != nil && done == 0 {
 			return err
 		}
-	}
-	for _, err := range failed {
-		return err
 	}
 	return nil
 }
 
-// maxSteps ends a Compact that writers feed as fast as it works.
-const maxSteps = 100000
-
-// highest returns the first table of the highest level between two keys but for the deepest one, or nil.
-func (db *DB) highest(lower, upper []byte, without map[uint64]error) (*table, error) {
-	tables, err := db.tablesBetween(lower, upper)
-	if err != nil {
-		return nil, err
+// sink compacts at the first key of each table, and returns for how many there was room and the first refusal. Other
+// errors end it with none.
+func (db *DB) sink(ctx context.Context, tables []table) (done int, refused error) {
+	for _, t := range tables {
+		switch err := db.compactKeys(ctx, t.first, t.first); {
+		case err == nil:
+			done++
+		case !errors.Is(wrap(err), ErrNoSpace):
+			return 0, err
+		case refused == nil:
+			refused = err
+		}
 	}
-	deepest := 0
+	return done, refused
+}
+
+// aboveDeepest leaves the tables out that cannot sink.
+func aboveDeepest(tables []table) []table {
+	deepest := 1
 	for _, t := range tables {
 		deepest = max(deepest, t.level)
 	}
-	for i, t := range tables {
-		if _, ok := without[t.number]; !ok && (t.level < deepest || t.level == 0) {
-			return &tables[i], nil
-		}
-	}
-	return nil, nil
+	return slices.DeleteFunc(tables, func(t table) bool { return t.level == deepest })
 }
 
 // tablesBetween returns the tables that may hold keys from lower up to upper, by level and, within one, by first key.
@@ -125,7 +136,7 @@ func (db *DB) tablesBetween(lower, upper []byte) ([]table, error) {
 }
 
 func newTable(level int, info *pebble.SSTableInfo) table {
-	return table{level, uint64(info.FileNum), info.Smallest.UserKey, info.Largest.UserKey, int64(info.Size)}
+	return table{level, info.Smallest.UserKey, info.Largest.UserKey, int64(info.Size)}
 }
 
 // outside reports that no key of t is between lower and upper, either of which may be nil.

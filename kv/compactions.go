@@ -2,6 +2,7 @@ package kv
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,24 +14,16 @@ const (
 	lookEvery = 20 * time.Millisecond
 	// settleTime is how long after the end of a compaction the files that it replaced, or made in vain, are waited for.
 	settleTime = 500 * time.Millisecond
-	// failureLasts is for how long after its failure a compaction counts as one that may fail again: the engine leaves the
-	// tables of a failed one alone for 30 seconds.
-	failureLasts = 35 * time.Second
-	// retryEvery is how often the engine is made to look for compactions again while they fail.
-	retryEvery = time.Second
 )
 
 // compactions is what the engine's events tell of its compactions.
 type compactions struct {
-	mu       sync.Mutex
-	running  int
-	stuck    int       // of these, how many wait for the others' room
-	ended    time.Time // of the last one
-	failed   time.Time // when the last one failed; zero: not since
-	err      error     // why
-	l0Failed bool      // no compaction of L0 has succeeded since one failed
-	retry    func()    // makes the engine look again; nil until there is one, and at the end
-	timer    *time.Timer
+	mu      sync.Mutex
+	running int
+	stuck   int       // of these, how many wait for the others' room
+	ended   time.Time // when the last one ended
+	failures
+	retries
 }
 
 func (c *compactions) begin() {
@@ -44,14 +37,9 @@ func (c *compactions) end(info pebble.CompactionInfo) {
 	defer c.mu.Unlock()
 	c.running--
 	c.ended = time.Now()
-	fromL0 := len(info.Input) > 0 && info.Input[0].Level == 0
-	switch {
-	case info.Err == nil:
-		c.l0Failed = c.l0Failed && !fromL0
-	case !errors.Is(info.Err, pebble.ErrCancelledCompaction):
-		c.failed, c.err = c.ended, info.Err
-		c.l0Failed = c.l0Failed || fromL0
-		c.scheduleRetry()
+	c.note(info, c.ended)
+	if c.failing() {
+		c.schedule(c.tryAgain)
 	}
 }
 
@@ -63,11 +51,6 @@ func (c *compactions) failure() error {
 		return nil
 	}
 	return wrap(c.err)
-}
-
-// failing reports whether compactions fail. The caller holds mu.
-func (c *compactions) failing() bool {
-	return c.l0Failed || (c.err != nil && time.Since(c.failed) < failureLasts)
 }
 
 // awaitChange sleeps for a moment if a compaction that runs or has just ended may give room back; false if none is.
@@ -96,48 +79,112 @@ func (c *compactions) awaitRoom() bool {
 	return true
 }
 
-// start lets failed compactions be tried again by calling retry from time to time. The engine itself looks for
-// compactions only when a flush or a compaction has ended, and writers that wait for L0 cause neither.
-func (c *compactions) start(retry func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.retry = retry
+// For how long the engine leaves the tables of a compaction alone that failed, and of one that met damage; and some slack.
+const (
+	failureLasts = 31 * time.Second
+	damageLasts  = 5*time.Minute + time.Second
+)
+
+// failures says whether compactions fail. Guarded by compactions.mu.
+type failures struct {
+	err    error
+	until  time.Time // the engine does not try all compactions before that
+	first  []byte    // a key of a table of the failed one
+	l0Fail bool      // no compaction out of L0 has succeeded since one failed
 }
 
-// stop ends the calls of retry.
+// note takes note of the end of a compaction.
+func (f *failures) note(info pebble.CompactionInfo, now time.Time) {
+	fromL0 := len(info.Input) > 0 && info.Input[0].Level == 0
+	switch {
+	case info.Err == nil:
+		if fromL0 && info.Output.Level > 0 {
+			f.l0Fail = false
+		}
+		return
+	case errors.Is(info.Err, pebble.ErrCancelledCompaction):
+		return
+	}
+	lasts := failureLasts
+	if pebble.IsCorruptionError(info.Err) {
+		lasts = damageLasts
+	}
+	if until := now.Add(lasts); until.After(f.until) {
+		f.until = until
+	}
+	f.err, f.l0Fail = info.Err, f.l0Fail || fromL0
+	for i := range info.Input {
+		if tables := info.Input[i].Tables; len(tables) > 0 {
+			f.first = slices.Clone(tables[0].Smallest.UserKey)
+			break
+		}
+	}
+}
+
+func (f *failures) failing() bool { return f.l0Fail || f.err != nil && time.Now().Before(f.until) }
+
+// retryEvery is how often the engine is made to look for compactions again while they fail.
+const retryEvery = time.Second
+
+// retries lets failed compactions be tried again. The engine itself looks for compactions only when a flush or a compaction
+// has ended, and writers that wait for L0 cause neither. Guarded by compactions.mu.
+type retries struct {
+	// look makes the engine look. With a key it compacts there, whatever the engine would choose. Nil until there is an
+	// engine, and at the end.
+	look  func(key []byte)
+	timer *time.Timer
+}
+
+// start begins to call look, on goroutines of its own, while compactions fail.
+func (c *compactions) start(look func(key []byte)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.look = look
+	if c.failing() {
+		c.schedule(c.tryAgain)
+	}
+}
+
+// stop ends the calls of look.
 func (c *compactions) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.retry = nil
+	c.look = nil
 	if c.timer != nil {
 		c.timer.Stop()
 	}
 }
 
-// scheduleRetry arms the timer. The caller holds mu.
-func (c *compactions) scheduleRetry() {
-	if c.retry == nil {
-		return
-	}
-	if c.timer == nil {
-		c.timer = time.AfterFunc(retryEvery, c.tryAgain)
-	} else {
-		c.timer.Reset(retryEvery)
+// schedule arms the timer.
+func (r *retries) schedule(try func()) {
+	switch {
+	case r.look == nil:
+	case r.timer == nil:
+		r.timer = time.AfterFunc(retryEvery, try)
+	default:
+		r.timer.Reset(retryEvery)
 	}
 }
 
+// tryAgain has the engine look. Once it does not leave anything alone any more, it is made to compact where it failed: with
+// a snapshot open it may not have looked.
 func (c *compactions) tryAgain() {
 	c.mu.Lock()
-	retry := c.retry
-	if !c.failing() {
-		retry = nil
+	look, key := c.look, []byte(nil)
+	now := time.Now()
+	expired := !now.Before(c.until)
+	if expired {
+		key = c.first
+		if c.l0Fail {
+			c.until = now.Add(failureLasts)
+		}
 	}
-	if retry != nil {
-		c.scheduleRetry()
+	if c.failing() {
+		c.schedule(c.tryAgain)
 	}
 	c.mu.Unlock()
-	if retry != nil {
-		retry()
+	if look != nil {
+		look(key)
 	}
 }
 

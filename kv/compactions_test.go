@@ -1,7 +1,7 @@
 package kv
 
 import (
-	"errors"
+	"fmt"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -11,53 +11,83 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func compactionOf(level int, err error) pebble.CompactionInfo {
-	return pebble.CompactionInfo{Input: []pebble.LevelInfo{{Level: level}}, Err: err}
+func compactionOf(from, to int, err error) pebble.CompactionInfo {
+	in := pebble.LevelInfo{Level: from, Tables: []pebble.TableInfo{{}}}
+	in.Tables[0].Smallest.UserKey = fmt.Appendf(nil, "k%d", from)
+	return pebble.CompactionInfo{Input: []pebble.LevelInfo{in}, Output: pebble.LevelInfo{Level: to}, Err: err}
 }
 
-// TestRetry checks that the engine is made to look for compactions while they fail, and not afterwards.
+// TestRetry checks that the engine is made to look for compactions while they fail, that it is made to compact where one
+// failed once it would leave nothing alone, and that this ends with the failures.
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c compactions
-		tries := 0
-		c.start(func() { tries++ })
-		c.begin()
-		c.end(compactionOf(0, nil))
-		time.Sleep(time.Minute)
-		require.Zero(t, tries)
-
-		c.begin()
-		c.end(compactionOf(0, syscall.ENOSPC))
+		looks, made := 0, 0
+		run := func(info pebble.CompactionInfo) {
+			c.begin()
+			c.end(info)
+		}
+		reset := func() { looks, made = 0, 0 }
+		run(compactionOf(3, 4, syscall.ENOSPC)) // while the engine opens
+		c.start(func(key []byte) {
+			if looks++; key != nil {
+				require.Contains(t, []string{"k0", "k3"}, string(key))
+				made++
+			}
+		})
 		require.ErrorIs(t, c.failure(), ErrNoSpace)
 		time.Sleep(10*retryEvery + retryEvery/2)
-		require.Equal(t, 10, tries)
+		require.Equal(t, 10, looks)
+		time.Sleep(failureLasts)
+		require.NoError(t, c.failure())
+		require.Equal(t, 1, made)
+		reset()
+		time.Sleep(time.Hour)
+		require.Zero(t, looks, "nothing fails any more")
+
+		run(compactionOf(3, 4, pebble.ErrCorruption))
+		time.Sleep(4 * time.Minute)
+		require.ErrorIs(t, c.failure(), ErrCorrupt, "the engine leaves damaged tables alone for five minutes")
+		require.Zero(t, made)
+		time.Sleep(2 * time.Minute)
+		require.NoError(t, c.failure())
+		require.Equal(t, 1, made)
+
+		run(compactionOf(0, 4, syscall.ENOSPC))
 		time.Sleep(time.Hour)
 		require.ErrorIs(t, c.failure(), ErrNoSpace, "L0 was not compacted since")
-
-		c.begin()
-		c.end(compactionOf(3, nil))
-		require.Error(t, c.failure(), "another level's success says nothing of L0")
-		c.begin()
-		c.end(compactionOf(0, nil))
-		require.NoError(t, c.failure())
-		before := tries
-		time.Sleep(time.Minute)
-		require.LessOrEqual(t, tries, before+1)
-
-		c.begin()
-		c.end(compactionOf(3, errors.New("damaged")))
-		require.ErrorContains(t, c.failure(), "damaged")
-		c.begin()
-		c.end(compactionOf(0, pebble.ErrCancelledCompaction))
+		run(compactionOf(3, 4, nil))
+		run(compactionOf(0, 0, nil))
+		require.Error(t, c.failure(), "neither another level's success nor one within L0 takes L0 away")
+		run(compactionOf(0, 4, nil))
 		time.Sleep(failureLasts)
-		require.NoError(t, c.failure(), "the engine has tried again by now")
+		require.NoError(t, c.failure())
+
+		run(compactionOf(0, 4, pebble.ErrCancelledCompaction))
+		require.NoError(t, c.failure())
 		c.stop()
-		before = tries
-		c.begin()
-		c.end(compactionOf(0, syscall.ENOSPC))
+		reset()
+		run(compactionOf(0, 4, syscall.ENOSPC))
 		time.Sleep(time.Minute)
-		require.Equal(t, before, tries)
+		require.Zero(t, looks)
 	})
+}
+
+// TestRetryOnAnEngine checks, with a snapshot open, that a compaction is made where the engine itself would not look.
+func TestRetryOnAnEngine(t *testing.T) {
+	db := newTest(t)
+	sn, err := db.NewSnapshot()
+	require.NoError(t, err)
+	for range 2 { // two layers of L0: too few for the engine
+		require.NoError(t, db.Set(key(1), value(1, 100)))
+		require.NoError(t, db.Flush())
+	}
+	db.lookForCompactions(nil)
+	db.lookForCompactions(key(1))
+	m, err := db.Metrics()
+	require.NoError(t, err)
+	require.Zero(t, m.Engine.Levels[0].TablesCount)
+	require.NoError(t, sn.Close())
 }
 
 // TestAwaitRoom checks that of two compactions without room one waits for the other, and that the last one does not wait.
@@ -71,7 +101,7 @@ func TestAwaitRoom(t *testing.T) {
 		go func() { waited <- c.awaitRoom() }()
 		synctest.Wait()
 		require.False(t, c.awaitRoom(), "both would wait for each other")
-		c.end(compactionOf(2, syscall.ENOSPC))
+		c.end(compactionOf(2, 3, syscall.ENOSPC))
 		require.True(t, <-waited)
 		require.True(t, c.awaitRoom(), "the files of one that has just ended are still being removed")
 		time.Sleep(2 * settleTime)
@@ -92,17 +122,17 @@ func TestWritesAreRefusedWhileL0CannotBeCompacted(t *testing.T) {
 	full(g.stopWrites)
 	require.NoError(t, db.Set(key(1), nil), "the engine makes writers wait; compactions go on")
 	g.compactions.begin()
-	g.compactions.end(compactionOf(0, syscall.ENOSPC))
+	g.compactions.end(compactionOf(0, 6, syscall.ENOSPC))
 	full(g.stopWrites - memTablesInMemory - 1)
 	err := db.Set(key(1), nil)
+	require.ErrorIs(t, err, ErrStalled)
 	require.ErrorIs(t, err, ErrNoSpace)
-	require.ErrorContains(t, err, "compactions fail")
 	require.NoError(t, db.Delete(key(1)))
 	full(g.stopWrites - memTablesInMemory)
-	require.ErrorIs(t, db.Delete(key(1)), ErrNoSpace)
+	require.ErrorIs(t, db.Delete(key(1)), ErrStalled)
 
 	g.compactions.begin()
-	g.compactions.end(compactionOf(0, nil))
+	g.compactions.end(compactionOf(0, 6, nil))
 	full(0)
 	require.NoError(t, db.Set(key(1), nil))
 }

@@ -33,7 +33,7 @@ func TestCompression(t *testing.T) {
 			for i := range 2000 {
 				require.NoError(t, db.Set(key(i), value(i, 200), NoSync))
 			}
-			require.NoError(t, db.Compact(nil, nil))
+			require.NoError(t, db.Compact(t.Context(), nil, nil))
 			blocks := tableBlocks(t, vfsadapter.New(db.fs, vfsadapter.Options{}))
 			require.NotEmpty(t, blocks)
 			var all []byte

@@ -33,7 +33,7 @@
 //
 // With the default options a store takes at most 128 MiB for blocks, four times Options.MemTableSize (4 x 16 MiB) for
 // recent writes, and less than 48 MiB for everything below Pebble: write-behind, read-ahead, metadata and device buffers
-// (40 MiB of device memory at most, and what describes the files: 300 bytes each). Caches and memtables grow on demand; a
+// (46 MiB of device memory at most, 38 for each further store, and what describes the files: 300 bytes each). Caches and memtables grow on demand; a
 // small store uses little of this.
 //
 // Blocks are cached twice: Options.CacheSize (32 MiB) of them ready for use, and Options.CompressedCacheSize (96 MiB) as
@@ -49,15 +49,15 @@
 // engine's log, for every memtable as a table, for the deletes that make room again and for one compaction, about 31
 // memtables (500 MiB with the default, less on devices under 4 GiB: an eighth of them; half of the smallest. Metrics
 // tells). The store stays readable. Delete, DeleteRange and batches of nothing but deletes may use part of the reserve,
-// and compactions another part, so that deleting and then Compact (or simply time) frees space again.
+// and compactions another part, so that deleting and then Compact frees space again; a DeleteRange over whole tables frees them by itself.
 //
 // A write that finds no room while a compaction runs waits for it, ten seconds at most: compactions take room and give
 // it back. The reserve grows by up to an eighth of the device while flushes outrun compactions, so a write that was
 // refused may succeed later. Iterators and snapshots keep the tables they read: what they hold on to is free only when
 // they are closed. ErrNoSpace is also the answer when an image file is sparse and the file system below it fills up.
 //
-// While compactions fail, for want of room or because a table is damaged, writes are refused with the error of the
-// compaction before they could wait for it in vain; the engine tries again every half minute, and Compact at once.
+// While compactions fail, for want of room or because a table is damaged, writes are refused with ErrStalled before they
+// could wait for one in vain. The engine tries again after half a minute, after five where it met damage; Compact at once.
 //
 // # Errors that end the process
 //

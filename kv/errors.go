@@ -20,6 +20,9 @@ var (
 	ErrNotFound = errors.New("kv: key not found")
 	// ErrNoSpace is returned by writes while less than the reserve is free. The store stays readable; deletes heal it.
 	ErrNoSpace = errors.New("kv: no space left on the device")
+	// ErrStalled is returned by writes while compactions fail, before they could wait for one in vain. Nothing has changed. It
+	// wraps why they fail: ErrNoSpace, ErrCorrupt or what the device says.
+	ErrStalled = errors.New("kv: compactions fail")
 	// ErrReadOnly is returned by writes to a store that was opened with Options.ReadOnly, or that has become read-only.
 	ErrReadOnly = errors.New("kv: the store is read-only")
 	// ErrInUse is returned by Open for a device that is open elsewhere; the message names the process if it can be

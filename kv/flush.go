@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"time"
 )
@@ -16,12 +17,12 @@ func (db *DB) Flush() error {
 		return ErrClosed
 	}
 	defer db.gate.leave(s)
-	return db.flush()
+	return db.flush(db.ctx)
 }
 
 // flush waits for a flush without waiting for space: the engine tries a failed flush again and again, and whoever
 // would free space may be waiting here.
-func (db *DB) flush() error {
+func (db *DB) flush(ctx context.Context) error {
 	failures := db.events.errors.Load()
 	done, err := db.engine.AsyncFlush()
 	if err != nil {
@@ -33,6 +34,8 @@ func (db *DB) flush() error {
 		select {
 		case <-done:
 			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		case <-look.C:
 			if db.events.errors.Load() == failures {
 				continue

@@ -51,7 +51,7 @@ func fillDeleteFill(t *testing.T, device string, size int, random bool, seed uin
 		require.NoError(t, db.Delete(order(i), NoSync), "key %d of %d", i, n)
 	}
 	t.Logf("deleted in %v", time.Since(start))
-	require.NoError(t, db.Compact(nil, nil))
+	require.NoError(t, db.Compact(t.Context(), nil, nil))
 	t.Logf("compacted after %v", time.Since(start))
 	for i := 99; i < n; i += 100 {
 		_, err := db.Get(order(i))

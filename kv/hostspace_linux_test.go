@@ -29,7 +29,7 @@ func TestHostRunsFull(t *testing.T) {
 	db = openTest(t, device, nil)
 	requireReadable(t, db, n)
 	require.NoError(t, db.DeleteRange(key(0), key(n)))
-	require.NoError(t, db.Compact(nil, nil))
+	require.NoError(t, db.Compact(t.Context(), nil, nil))
 	waitForSpace(t, db)
 	require.Greater(t, fill(t, db, 0), n/4)
 	in, err := os.Stat(filepath.Join(dir, "store.img"))

@@ -144,7 +144,7 @@ func TestSnapshot(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, db.Set(key(1), []byte("new")))
 	require.NoError(t, db.Set(key(2), nil))
-	require.NoError(t, db.Compact(nil, nil))
+	require.NoError(t, db.Compact(t.Context(), nil, nil))
 	requireValue(t, sn, key(1), []byte("old"))
 	requireValue(t, db, key(1), []byte("new"))
 	found, err := sn.Has(key(2))
@@ -254,7 +254,7 @@ func TestRandomModel(t *testing.T) {
 		case r < 995:
 			require.NoError(t, db.Flush())
 		case r < 998:
-			require.NoError(t, db.Compact(nil, nil))
+			require.NoError(t, db.Compact(t.Context(), nil, nil))
 		default:
 			require.NoError(t, db.Close())
 			db = openTest(t, device, o)

@@ -47,6 +47,10 @@ type spaceGuard struct {
 	freePages    atomic.Int64
 	pagesChanged atomic.Bool
 
+	deletes      atomic.Bool     // some may be in a memtable
+	flushDeletes func()          // flushes the memtables
+	closing      <-chan struct{} // closed when nobody should wait any more
+
 	committing atomic.Int64 // bytes of batches, of any size, that are being committed
 	credit     atomic.Int64 // bytes that may pass before anybody looks at the free space again
 
@@ -59,7 +63,7 @@ type spaceGuard struct {
 
 // newSpaceGuard makes one that does not know the memtables yet: sizeFor must follow.
 func newSpaceGuard(fs *blobfs.FS, host hostSpace) *spaceGuard {
-	g := &spaceGuard{fs: fs, host: host, origin: time.Now(), backlog: func() backlog { return backlog{} }}
+	g := &spaceGuard{fs: fs, host: host, origin: time.Now(), backlog: func() backlog { return backlog{} }, flushDeletes: func() {}}
 	g.look()
 	return g
 }
@@ -74,6 +78,7 @@ func (g *spaceGuard) sizeFor(memTable int64) {
 	pages := g.fs.Store().Info().MDPages
 	g.pageBytes = g.reserve / max(1, min(reservedPages, pages/8))
 	g.pagesChanged.Store(true)
+	g.lookAtPages()
 }
 
 // adapterOptions hand the floors to the layer that sees the writes of flushes and compactions.
@@ -88,16 +93,21 @@ func (g *spaceGuard) adapterOptions() vfsadapter.Options {
 // available is what can still be allocated, in bytes.
 func (g *spaceGuard) available() int64 {
 	g.refresh()
-	return min(g.fs.Usage().FreeBytes-g.missing.Load(), g.pagesInBytes())
+	g.lookAtPages()
+	return g.lastAvailable()
 }
 
-// pagesInBytes is what the free metadata pages are worth: the reserve when only the reserved ones are free.
-func (g *spaceGuard) pagesInBytes() int64 {
-	if g.pagesChanged.Swap(false) {
+// lastAvailable is available as it was last looked at, but for what has been allocated since. It asks nobody.
+func (g *spaceGuard) lastAvailable() int64 {
+	return min(g.fs.Usage().FreeBytes-g.missing.Load(), g.freePages.Load()*g.pageBytes)
+}
+
+// lookAtPages counts the free metadata pages. As many as are reserved are worth the reserve.
+func (g *spaceGuard) lookAtPages() {
+	if g.pagesChanged.Load() && g.pagesChanged.Swap(false) {
 		i := g.fs.Store().Info()
 		g.freePages.Store(i.MDPages - i.UsedMDPages)
 	}
-	return g.freePages.Load() * g.pageBytes
 }
 
 // filesChanged hears of new and removed files of the engine, tablesChanged of the end of a flush or compaction.
@@ -111,9 +121,10 @@ func (g *spaceGuard) tablesChanged() {
 // roomForTables is what compactions can use, in bytes.
 func (g *spaceGuard) roomForTables() int64 { return g.available() - g.flushFloor }
 
-// short says that there is not room for two of the compactions that the reserve is for.
+// short says that there is not room for two of the compactions that the reserve is for. The engine asks with its lock
+// held.
 func (g *spaceGuard) short() bool {
-	return g.available() < g.reserve+g.maxExtra+g.compactionRoom()
+	return g.lastAvailable() < g.reserve+g.maxExtra+g.compactionRoom()
 }
 
 // admit lets a change of n bytes through, or says that the device is full. A compaction that is running takes room and
@@ -123,26 +134,42 @@ func (g *spaceGuard) admit(n int64, deletes bool) error {
 		return nil
 	}
 	err := g.admitNow(n, deletes)
+	if deletes {
+		g.deletes.Store(true)
+	}
 	if err == nil {
 		return nil
 	}
+	if !deletes && g.deletes.Swap(false) {
+		g.flushDeletes() // a delete frees nothing before it is in a table
+	}
 	deadline := time.Now().Add(admitWait)
-	for err != nil && g.compactions.awaitChange() && time.Now().Before(deadline) {
+	for err != nil && !g.over() && g.compactions.awaitChange() && time.Now().Before(deadline) {
 		err = g.admitNow(n, deletes)
 	}
 	return err
 }
 
+// over reports that the store is being closed.
+func (g *spaceGuard) over() bool {
+	select {
+	case <-g.closing:
+		return true
+	default:
+		return false
+	}
+}
+
 // admitNow is admit without waiting.
 func (g *spaceGuard) admitNow(n int64, deletes bool) error {
-	g.lookAtBacklog()
+	floor := g.setFloor()
+	if deletes {
+		floor = g.deleteFloor
+	}
 	if err := g.admitL0(deletes); err != nil {
 		return err
 	}
-	if deletes {
-		return g.admitAbove(g.deleteFloor, n)
-	}
-	return g.admitAbove(g.setFloor(), n)
+	return g.admitAbove(floor, n)
 }
 
 // admitL0 refuses what could leave writers waiting in the engine for a compaction that will not come: while compactions
@@ -157,7 +184,7 @@ func (g *spaceGuard) admitL0(deletes bool) error {
 		limit -= memTablesInMemory // which deletes may use
 	}
 	if n := int(g.sublevels.Load()); n > limit {
-		return fmt.Errorf("compactions fail, and with %d unsorted layers of tables there is no room for more: %w", n, failure)
+		return fmt.Errorf("%w: %d unsorted layers of tables wait for one: %w", ErrStalled, n, failure)
 	}
 	return nil
 }
@@ -171,7 +198,7 @@ func (g *spaceGuard) setFloor() int64 {
 // lookAtBacklog notes what compactions need beyond the reserve while the top of the tree is larger than it should be.
 // Without it a device that is filled faster than it is compacted ends with an L0 that cannot be compacted any more.
 func (g *spaceGuard) lookAtBacklog() {
-	if g.backlogChanged.Swap(false) {
+	if g.backlogChanged.Load() && g.backlogChanged.Swap(false) {
 		b := g.backlog()
 		g.sublevels.Store(int32(b.sublevels))
 		g.extra.Store(min(g.maxExtra, max(0, b.bytes-g.backlogRoom)))
@@ -188,7 +215,7 @@ func (g *spaceGuard) admitAbove(floor, n int64) error {
 	avail := g.available()
 	if avail-need < floor {
 		return fmt.Errorf("%w: %d bytes are free, the reserve is %d, and this write needs %d: "+
-			"delete keys (DeleteRange takes least) and Compact, or use a larger device", ErrNoSpace, avail, floor, need)
+			"delete keys (DeleteRange takes least) and Compact, or make a store on a larger device", ErrNoSpace, avail, floor, need)
 	}
 	if avail-need >= 2*g.reserve {
 		g.credit.Store(creditBytes)

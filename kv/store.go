@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -29,6 +30,8 @@ type DB struct {
 	space  *spaceGuard
 	events events
 
+	ctx     context.Context // done, with ErrClosed as its cause, when Close has begun
+	cancel  context.CancelCauseFunc
 	gate    gate
 	handles atomic.Int64 // open iterators and snapshots
 	closing sync.Mutex   // one Close at a time
@@ -70,6 +73,7 @@ func openOn(dev *bdev.Device, o Options) (*DB, error) {
 		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), fs.Close())
 	}
 	db := &DB{name: dev.Name(), opts: o, fs: fs, dev: dev}
+	db.ctx, db.cancel = context.WithCancelCause(context.Background())
 	if err := db.openEngine(); err != nil {
 		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), db.blocks.Close(), fs.Close())
 	}
@@ -79,6 +83,7 @@ func openOn(dev *bdev.Device, o Options) (*DB, error) {
 // openEngine starts the engine on the mounted file system.
 func (db *DB) openEngine() error {
 	db.space = newSpaceGuard(db.fs, hostSpaceOf(db.name))
+	db.space.closing = db.ctx.Done()
 	memTable := db.opts.memTableSize(db.space.usable())
 	db.space.sizeFor(memTable)
 	po := pebbleOptions(&db.opts, memTable)
@@ -103,18 +108,25 @@ func (db *DB) openEngine() error {
 		return err
 	}
 	db.engine = engine
+	db.space.flushDeletes = func() { _ = db.flush(db.ctx) } // events tell of its error
 	db.space.backlog = func() backlog { return backlogOf(engine.Metrics()) }
 	db.space.tablesChanged()
 	db.space.compactions.start(db.lookForCompactions)
 	return nil
 }
 
-// lookForCompactions makes the engine look whether there is something to compact, which it does when a snapshot is
-// closed.
-func (db *DB) lookForCompactions() {
-	if s, ok := db.gate.enter(); ok {
-		defer db.gate.leave(s)
-		_ = db.engine.NewSnapshot().Close() // it never fails
+// lookForCompactions makes the engine look whether there is something to compact, which it does when its oldest snapshot
+// is closed, or has it compact at a key. Errors are those of compactions, which events tell of.
+func (db *DB) lookForCompactions(key []byte) {
+	s, ok := db.gate.enter()
+	if !ok {
+		return
+	}
+	defer db.gate.leave(s)
+	if key == nil {
+		_ = db.engine.NewSnapshot().Close()
+	} else {
+		_ = db.compactKeys(db.ctx, key, key)
 	}
 }
 
@@ -147,6 +159,7 @@ func (db *DB) Close() error {
 	if err := db.openHandles(); err != nil {
 		return err
 	}
+	db.cancel(ErrClosed) // what may take long ends early
 	if !db.gate.close() {
 		return ErrClosed
 	}

@@ -32,7 +32,7 @@ func TestReopen(t *testing.T) {
 			requireValue(t, db, key(i), value(i, 100))
 		}
 		if round == 1 {
-			require.NoError(t, db.Compact(nil, nil))
+			require.NoError(t, db.Compact(t.Context(), nil, nil))
 		}
 		require.NoError(t, db.Close())
 	}
@@ -115,7 +115,7 @@ func TestReadOnlyChangesNothing(t *testing.T) {
 	require.ErrorIs(t, ro.Set(key(2), nil), ErrReadOnly)
 	require.ErrorIs(t, ro.Delete(key(1)), ErrReadOnly)
 	require.ErrorIs(t, ro.DeleteRange(key(1), key(9)), ErrReadOnly)
-	require.ErrorIs(t, ro.Compact(nil, nil), ErrReadOnly)
+	require.ErrorIs(t, ro.Compact(t.Context(), nil, nil), ErrReadOnly)
 	b := ro.NewBatch()
 	require.NoError(t, b.Set(key(3), nil))
 	require.ErrorIs(t, b.Commit(), ErrReadOnly)
@@ -153,7 +153,7 @@ func TestClosed(t *testing.T) {
 		func() error { return db.DeleteRange(key(1), key(2)) },
 		func() error { return b.Commit() },
 		func() error { return db.Flush() },
-		func() error { return db.Compact(nil, nil) },
+		func() error { return db.Compact(t.Context(), nil, nil) },
 		func() error { return db.View(key(1), ignoreValue) },
 		func() error { return db.Close() },
 	} {

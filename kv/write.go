@@ -36,7 +36,8 @@ func pebbleWriteOptions(opts []WriteOption) *pebble.WriteOptions {
 }
 
 // Set stores a value under a key, replacing what was there. It is durable on return unless NoSync is passed. ErrNoSpace
-// if less than the reserve is free.
+// if less than the reserve is free, after up to ten seconds if a compaction runs that may free some; ErrStalled while
+// compactions fail.
 func (db *DB) Set(key, value []byte, opts ...WriteOption) error {
 	if err := checkSizes(key, value); err != nil {
 		return err
@@ -52,7 +53,8 @@ func (db *DB) Set(key, value []byte, opts ...WriteOption) error {
 	return wrap(db.engine.Set(key, value, pebbleWriteOptions(opts)))
 }
 
-// Delete removes a key; it is no error if it is not there. Durable on return unless NoSync is passed.
+// Delete removes a key; it is no error if it is not there. Durable on return unless NoSync is passed. It waits and fails
+// like Set, but has more of the space.
 func (db *DB) Delete(key []byte, opts ...WriteOption) error {
 	if err := checkSizes(key, nil); err != nil {
 		return err

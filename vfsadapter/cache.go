@@ -9,11 +9,12 @@ import (
 
 // BlockCache keeps blocks of tables as they lie in the file, compressed, so that the same memory answers more reads than
 // Pebble's own cache of uncompressed ones does. It belongs to one FS. Any goroutine may call any method; of a nil one,
-// which has nothing, too.
+// which has nothing, Stats and Close.
 //
 // It is divided into shards, by hash of the key, each with a lock, a ring of bytes (cache_ring.go) and an index into it
-// (cache_index.go). All memory is one region outside the Go heap, index included, that the system backs where it was
-// written to; a ring is filled from its start.
+// (cache_index.go). All memory is one region outside the Go heap that the system backs where it was written to: the
+// indexes, then the rings, which are filled from their starts. So a cache takes what it holds, give or take a huge page
+// for each shard.
 type BlockCache struct {
 	shards   []cacheShard // a power of two
 	region   *dmabuf.Region
@@ -28,7 +29,7 @@ type blockKey struct {
 
 const (
 	minCacheBytes = 16 << 10 // with less there is no cache
-	minShardBytes = 1 << 20  // a cache of more than this is divided
+	minShardBytes = 4 << 20  // a cache of twice as much is divided
 	maxShards     = 16       // enough for readers that hold a lock for the copy of a block
 	maxBlockBytes = 1 << 20  // an index or filter of a large table is less
 	maxBlockPart  = 8        // and none takes more than this part of a shard
@@ -54,9 +55,12 @@ func NewBlockCache(bytes int64) (*BlockCache, error) {
 		n *= 2
 	}
 	c := &BlockCache{shards: make([]cacheShard, n), region: region, capacity: bytes}
-	part := bytes / n &^ (entryAlign - 1)
-	for i := range c.shards {
-		c.shards[i].init(region.Bytes()[int64(i)*part:][:part:part])
+	slots := bytes / n / bytesPerSlot * slotBytes
+	ring := (bytes/n - slots) &^ (entryAlign - 1)
+	indexes, rings := region.Bytes()[:n*slots], region.Bytes()[n*slots:]
+	for i := range n {
+		c.shards[i].index = newCacheIndex(indexes[i*slots:][:slots:slots])
+		c.shards[i].ring = rings[i*ring:][:ring:ring]
 	}
 	return c, nil
 }
@@ -67,7 +71,7 @@ func (c *BlockCache) get(k blockKey, p []byte) bool {
 	return c.shard(h).get(k, uint32(h), p)
 }
 
-// put keeps a copy of a block. Every second look at it before the ring has come round makes it stay longer.
+// put keeps a copy of a block. Each look at it makes it stay for another round of the ring, up to three.
 func (c *BlockCache) put(k blockKey, p []byte) {
 	h := k.hash()
 	c.shard(h).put(k, uint32(h), p)

@@ -3,6 +3,7 @@ package vfsadapter
 import (
 	"encoding/binary"
 	"sync"
+	"unsafe"
 )
 
 // cacheShard is a part of the cache: a ring of entries, oldest first, and an index of them.
@@ -27,8 +28,10 @@ type cacheShard struct {
 	bytes  int64  // of blocks
 	hits   int64
 	misses int64
-	_      [40]byte // the next shard's lock is on another cache line
+	_      [16]byte // the next shard's lock is on another cache line
 }
+
+var _ = [1]struct{}{}[unsafe.Sizeof(cacheShard{})%64]
 
 const (
 	entryHeader = 24
@@ -36,13 +39,6 @@ const (
 	maxLooks    = 3
 	maxMoves    = 32 // entries that one new entry moves: a bound on how long the lock is held
 )
-
-// init divides the memory of the shard.
-func (s *cacheShard) init(memory []byte) {
-	slots := len(memory) / bytesPerSlot
-	s.index = newCacheIndex(memory[:slots*slotBytes])
-	s.ring = memory[slots*slotBytes:]
-}
 
 func entryBytes(block int) uint64 {
 	return (entryHeader + uint64(block) + entryAlign - 1) &^ (entryAlign - 1)

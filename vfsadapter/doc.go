@@ -31,7 +31,7 @@
 //	                On a read-only mount nothing is created
 //	List            base names, each once                            the set of tables and markers at Open
 //	Stat            the exact length in bytes                        Open compares each table's length with the MANIFEST
-//	GetDiskUsage    a few atomic loads                               called after every flush and compaction
+//	GetDiskUsage    cheap: now and then it asks the host             called after every flush and compaction
 //	Unwrap          nil, or Options.Base                             vfs.Root in Pebble's crash tests
 //
 //	FILE METHOD     PROMISE                                          WHY PEBBLE NEEDS IT

@@ -8,7 +8,7 @@ import (
 // that goes over its limit is killed.
 const (
 	processMemory   = 48 << 20 // Go runtime, table metadata, histograms, iterators
-	stackMemory     = 44 << 20 // our stack's write-behind, read-ahead and bounce buffers, and what describes files
+	stackMemory     = 48 << 20 // our stack's write-behind, read-ahead and bounce buffers, and what describes files
 	memTablesAtOnce = 4        // of --write_buffer_size each: kv's options stop writers at this many
 	minPageCache    = 16 << 20 // left to the kernel when the host engine's block cache is large
 	smallShare      = 8        // the host's small block cache is this part of what is left, and its small page cache too

@@ -22,13 +22,13 @@ const (
 // DefaultLimit bounds Default, in bytes.
 const DefaultLimit = 8 << 20
 
-// Default is the pool of bounce buffers.
+// Default is the pool of the block layer's bounce buffers, which are held for one request each.
 var Default = NewPool(DefaultLimit)
 
 // held is the memory of all pools, in bytes.
 var held atomic.Int64
 
-// Held returns how many bytes all pools of the process hold, handed out or idle.
+// Held returns how many bytes all pools of the process hold, handed out or idle. Tests watch it.
 func Held() int64 { return held.Load() }
 
 // Pool hands out device buffers up to a bound, which holds for those that are handed out and those that are kept for the
@@ -53,7 +53,7 @@ type Stats struct {
 	Waiting           int // goroutines blocked in Get
 }
 
-// NewPool makes a pool that hands out at most limitBytes at a time. A single buffer above the bound is given when
+// NewPool makes a pool that holds at most limitBytes, handed out or idle. A single buffer above the bound is given when
 // nothing else is out, so that no size can wait for ever.
 func NewPool(limitBytes int64) *Pool {
 	p := &Pool{limit: limitBytes, keep: max(limitBytes/4, MaxClass)}
@@ -103,8 +103,11 @@ func (p *Pool) take(class int) []byte {
 		p.mu.Unlock()
 		return b
 	}
-	p.makeRoom()
+	drop := p.makeRoom()
 	p.mu.Unlock()
+	for _, region := range drop { // not under the lock: it is a system call
+		unmapMemory(region)
+	}
 	held.Add(bytes)
 	region := mapMemory(int(bytes))
 	b := Aligned(region, alignOf(class))[:bytes:bytes]
@@ -151,16 +154,17 @@ func (p *Pool) forget(b []byte) []byte {
 	return region
 }
 
-// makeRoom gives idle memory up, large buffers first, until all of the pool is within its limit. It is called with mu
-// held.
-func (p *Pool) makeRoom() {
+// makeRoom gives idle memory up, large buffers first, until all of the pool is within its limit, and returns the regions
+// to unmap. It is called with mu held.
+func (p *Pool) makeRoom() (drop [][]byte) {
 	for class := numClasses - 1; class >= 0 && p.mu.used+p.mu.idle > p.limit; class-- {
 		for n := len(p.mu.free[class]); n > 0 && p.mu.used+p.mu.idle > p.limit; n-- {
-			unmapMemory(p.forget(p.mu.free[class][n-1]))
+			drop = append(drop, p.forget(p.mu.free[class][n-1]))
 			p.mu.free[class] = p.mu.free[class][:n-1]
 			p.mu.idle -= classBytes(class)
 		}
 	}
+	return drop
 }
 
 // Trim gives all idle memory back to the operating system.

@@ -6,7 +6,7 @@ import (
 )
 
 // Region is zeroed memory outside the Go heap, of any size, backed by real memory only where it was written to. It is
-// for RAM devices; buffers come from a Pool.
+// for RAM devices and caches; buffers come from a Pool.
 type Region struct {
 	mapped []byte
 	bytes  []byte
