@@ -20,20 +20,46 @@ var importTable = []rule{
 	{"blobfs", []string{"blobstore"}},
 	{"blobstore", []string{"bdev"}},
 	{"bdev/open", []string{"bdev", "bdev/*"}},
-	{"bdev/bdevtest", []string{"bdev", "github.com/stretchr/testify/require"}},
+	{"bdev/bdevtest", []string{"bdev", testify}},
 	{"bdev/nvmebdev", []string{"bdev", "reactor", "nvme"}},
 	{"bdev", []string{"bdev", "reactor"}},
 	{"nvme", []string{"nvme", "nvme/spec"}},
 	{"reactor", []string{"reactor"}},
+	{"internal/judges", []string{"blobfs", "blobstore", "bdev", "bdev/*", sqlite, sqlite + "/vfs", goleveldb + "/storage", testify}},
 	{"internal", nil},
 }
 
-const pebble = "github.com/cockroachdb/pebble/v2"
+// reserved lists modules that one folder alone may import, in tests too: everybody else would make them a dependency of
+// those who embed the store.
+var reserved = map[string]string{
+	sqlite:    "internal/judges",
+	goleveldb: "internal/judges",
+}
+
+const (
+	pebble    = "github.com/cockroachdb/pebble/v2"
+	testify   = "github.com/stretchr/testify/require"
+	sqlite    = "github.com/ncruces/go-sqlite3"
+	goleveldb = "github.com/syndtr/goleveldb/leveldb"
+)
+
+// isReserved says whether a package belongs to a folder that the importing one is not part of.
+func isReserved(path, folder string) bool {
+	for root, owner := range reserved {
+		if within(path, root) && !within(folder, owner) {
+			return true
+		}
+	}
+	return false
+}
+
+// within says whether a path is the root or below it.
+func within(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
 
 // ruleFor returns the rule of a folder, nil when the table does not name it.
 func ruleFor(folder string) *rule {
 	for i := range importTable {
-		if r := &importTable[i]; folder == r.folder || strings.HasPrefix(folder, r.folder+"/") {
+		if r := &importTable[i]; within(folder, r.folder) {
 			return r
 		}
 	}
