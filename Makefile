@@ -3,15 +3,18 @@ GO        ?= go
 STATIC     = $(GO) tool -modfile=internal/tools/go.mod staticcheck
 PLATFORMS  = linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 FUZZTIME  ?= 10s
+JUDGES     = internal/judges
+CUTS      ?= 1000
 
-.PHONY: help build test race lint bench fuzz clean
+.PHONY: help build test race lint bench fuzz stress stress-judges clean
 
 help:
 	@echo "make build   compile the commands into bin/"
-	@echo "make test    run every test: crash simulation, metamorphic tests, lint of the layers"
+	@echo "make test    run every test: crash simulation, metamorphic tests, lint of the layers, SQLite and goleveldb as judges"
 	@echo "make race    the same under the race detector and with the invariants tag"
 	@echo "make lint    gofmt, vet, staticcheck, import table, compile for $(PLATFORMS)"
 	@echo "make bench   Go benchmarks of every package"
+	@echo "make stress  long runs with progress: CUTS ($(CUTS)) power cuts under each judge"
 	@echo "make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME)) each"
 	@echo "make clean   remove bin/ and the test cache"
 
@@ -20,15 +23,20 @@ build:
 
 test:
 	$(GO) test ./...
+	$(GO) -C $(JUDGES) test ./...
 
 race:
 	$(GO) test -race -short -tags invariants ./...
+	$(GO) -C $(JUDGES) test -race -short -tags invariants ./...
 
 lint:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(STATIC) ./...
+	$(GO) -C $(JUDGES) mod tidy -diff
+	$(GO) -C $(JUDGES) vet ./...
+	$(GO) -C $(JUDGES) tool -modfile=../tools/go.mod staticcheck ./...
 	$(GO) test ./internal/lint
 	@for p in $(PLATFORMS); do \
 		echo "build $$p"; \
@@ -37,6 +45,7 @@ lint:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) -C $(JUDGES) test -run '^$$' -bench . -benchtime 3x ./...
 
 fuzz:
 	@$(GO) list ./... | while read -r pkg; do \
@@ -45,6 +54,12 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 		done; \
 	done
+
+# A long run of another part of the project is one more target here. -p 1 shows the output while it comes.
+stress: stress-judges
+
+stress-judges:
+	JUDGES_CUTS=$(CUTS) $(GO) -C $(JUDGES) test -p 1 -count=1 -timeout 4h -v -run PowerCuts ./...
 
 clean:
 	rm -rf bin

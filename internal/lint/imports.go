@@ -13,34 +13,57 @@ type rule struct {
 // importTable is the table of layers, first match wins, so the more special folder stands first. It binds the files
 // that are not tests; tests may reach for simulators and conformance suites.
 var importTable = []rule{
-	{fuseFolder, []string{"blobfs", fuse + "/fs", fuse + "/fuse"}},
-	{"cmd/blobcli", []string{"blobfs", "blobstore", "bdev", "bdev/open", fuseFolder, "github.com/spf13/cobra", "golang.org/x/term"}},
+	{fuseMount, []string{"blobfs", fuse + "/fs", fuse + "/fuse"}},
+	{"cmd/blobcli", []string{"blobfs", "blobstore", "bdev", "bdev/open", fuseMount, "github.com/spf13/cobra", "golang.org/x/term"}},
 	{"cmd", []string{"*"}},
 	{"kv", []string{"vfsadapter", "blobfs", "blobstore", "bdev", "bdev/open", pebble, pebble + "/bloom", pebble + "/sstable"}},
 	{"vfsadapter", []string{"blobfs", pebble + "/vfs"}},
 	{"blobfs", []string{"blobstore"}},
 	{"blobstore", []string{"bdev"}},
 	{"bdev/open", []string{"bdev", "bdev/*"}},
-	{"bdev/bdevtest", []string{"bdev", "github.com/stretchr/testify/require"}},
+	{"bdev/bdevtest", []string{"bdev", testify}},
 	{"bdev/nvmebdev", []string{"bdev", "reactor", "nvme"}},
 	{"bdev", []string{"bdev", "reactor"}},
 	{"nvme", []string{"nvme", "nvme/spec"}},
 	{"reactor", []string{"reactor"}},
+	{"internal/judges", []string{"blobfs", "blobstore", "bdev", "bdev/*", sqlite, sqlite + "/vfs", goleveldb + "/storage", testify}},
 	{"internal", nil},
 }
 
-const (
-	pebble = "github.com/cockroachdb/pebble/v2"
-	fuse   = "github.com/hanwen/go-fuse/v2"
+// reserved lists modules that one folder alone may import, in tests too: everybody else would make them a dependency of
+// those who embed the store.
+var reserved = map[string]string{
+	sqlite:    "internal/judges",
+	goleveldb: "internal/judges",
+	fuse:      fuseMount,
+}
 
-	// fuseFolder is the one place that knows go-fuse, also among the commands that may import everything.
-	fuseFolder = "cmd/blobcli/internal/fusemount"
+const (
+	pebble    = "github.com/cockroachdb/pebble/v2"
+	testify   = "github.com/stretchr/testify/require"
+	sqlite    = "github.com/ncruces/go-sqlite3"
+	goleveldb = "github.com/syndtr/goleveldb/leveldb"
+	fuse      = "github.com/hanwen/go-fuse/v2"
+	fuseMount = "cmd/blobcli/internal/fusemount"
 )
+
+// isReserved says whether a package belongs to a folder that the importing one is not part of.
+func isReserved(path, folder string) bool {
+	for root, owner := range reserved {
+		if within(path, root) && !within(folder, owner) {
+			return true
+		}
+	}
+	return false
+}
+
+// within says whether a path is the root or below it.
+func within(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
 
 // ruleFor returns the rule of a folder, nil when the table does not name it.
 func ruleFor(folder string) *rule {
 	for i := range importTable {
-		if r := &importTable[i]; folder == r.folder || strings.HasPrefix(folder, r.folder+"/") {
+		if r := &importTable[i]; within(folder, r.folder) {
 			return r
 		}
 	}
@@ -51,9 +74,6 @@ func ruleFor(folder string) *rule {
 func (r *rule) allows(path string) bool {
 	if path == "golang.org/x/sys" || strings.HasPrefix(path, "golang.org/x/sys/") || isStandard(path) {
 		return true
-	}
-	if strings.HasPrefix(path, fuse) && r.folder != fuseFolder {
-		return false
 	}
 	local, ours := strings.CutPrefix(path, module+"/")
 	if ours && strings.HasPrefix(local, "internal/") {

@@ -42,6 +42,23 @@ func TestImportTable(t *testing.T) {
 	require.Greater(t, n, 20, "the walk found too few files to be right")
 }
 
+// TestReserved holds every file to the modules that are reserved for one folder.
+func TestReserved(t *testing.T) {
+	eachFile(t, func(path string, file *ast.File, fset *token.FileSet) {
+		for _, imp := range file.Imports {
+			name, err := strconv.Unquote(imp.Path.Value)
+			require.NoError(t, err)
+			if isReserved(name, filepath.ToSlash(filepath.Dir(path))) {
+				t.Errorf("%s: %s is reserved for another folder", fset.Position(imp.Pos()), name)
+			}
+		}
+	})
+	require.True(t, isReserved(sqlite+"/vfs", "cmd/kvbench"))
+	require.True(t, isReserved(goleveldb, "internal/hist"))
+	require.False(t, isReserved(goleveldb, "internal/judges/goleveldb"))
+	require.False(t, isReserved(pebble, "kv"))
+}
+
 // TestTableRefuses proves that the table can fail.
 func TestTableRefuses(t *testing.T) {
 	for folder, bad := range map[string]string{
@@ -52,10 +69,11 @@ func TestTableRefuses(t *testing.T) {
 		"reactor":     module + "/bdev",
 		"internal":    "github.com/spf13/cobra",
 		"cmd/blobcli": pebble,
-		"cmd/kvbench": fuse + "/fs",
 	} {
 		require.False(t, ruleFor(folder).allows(bad), "%s must not import %s", folder, bad)
 	}
+	require.True(t, isReserved(fuse+"/fs", "cmd/kvbench"))
+	require.False(t, isReserved(fuse+"/fs", fuseMount))
 	require.True(t, ruleFor("bdev/open").allows(module+"/bdev/aiobdev"))
 	require.Nil(t, ruleFor("toplevel"))
 }
