@@ -22,7 +22,8 @@
 // partition table, a file system, another store, a damaged store) is never formatted by this package.
 //
 // A device has at least MinSize bytes (16 MiB). One process at a time may have a store open for writing; any other one,
-// also one that only wants to read, gets ErrInUse, naming the first.
+// also one that only wants to read, gets ErrInUse, naming the first. Several may read at a time, and keep a writer out. A store keeps the
+// size that it was made with.
 //
 // # Damage
 //

@@ -45,6 +45,8 @@ var (
 	// ErrDevice is returned by Open for a device name that cannot be read or options of it that do not fit, and for a
 	// device under MinSize.
 	ErrDevice = errors.New("kv: unusable device")
+	// ErrOptions is returned by Open for Options that make no sense.
+	ErrOptions = errors.New("kv: bad options")
 	// ErrTooLarge is returned for a key, value or batch over the limits MaxKeySize, MaxValueSize and MaxBatchSize.
 	ErrTooLarge = errors.New("kv: too large")
 )

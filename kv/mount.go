@@ -36,6 +36,9 @@ func formatAndMount(dev *bdev.Device) (*blobfs.FS, error) {
 
 // deviceError explains why the device could not be opened.
 func deviceError(name string, o *Options, err error) error {
+	if errors.Is(err, bdev.ErrUnsupported) { // a folder, or what else is no device
+		return fmt.Errorf("%w: kv: open %s: %w", ErrDevice, name, err)
+	}
 	if !errors.Is(err, bdev.ErrNotExist) && !isNotExist(err) {
 		return wrapf(err, "kv: open %s", name)
 	}

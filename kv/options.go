@@ -32,10 +32,11 @@ type Options struct {
 	ErrorIfExists bool
 
 	// ReadOnly changes nothing on the device, not even to recover it: recovery happens in memory. Writes answer
-	// ErrReadOnly.
+	// ErrReadOnly. It goes with neither CreateIfMissing nor ErrorIfExists. Any number of processes may read at a time.
 	ReadOnly bool
 
-	// Size of an image file that is created, in bytes, if the device name does not give one. 0: 64 GiB, sparse.
+	// Size of an image file that is created, in bytes, if the device name does not give one. 0: 64 GiB, sparse. A store
+	// keeps the size that it was made with, also if its image grows.
 	Size int64
 
 	// CacheSize bounds the memory for uncompressed blocks, in bytes: what is read again and again is found here ready for
@@ -47,7 +48,7 @@ type Options struct {
 	// given to this one, since compressed blocks take less of it. 0: DefaultCompressedCacheSize. Negative: no cache.
 	CompressedCacheSize int64
 
-	// MemTableSize is the size of one memtable, in bytes; up to four are in memory. 0: DefaultMemTableSize, or less
+	// MemTableSize is the size of one memtable, in bytes; up to four are in memory; at most 1 GiB. 0: DefaultMemTableSize, or less
 	// on a device under 4 GiB, or on a sparse image whose host has less room than that.
 	MemTableSize int64
 
@@ -116,13 +117,13 @@ func sizeOrDefault(size, byDefault int64) int64 {
 func (o *Options) validate() error {
 	switch {
 	case o.Compression >= numCompressions:
-		return fmt.Errorf("kv: options: unknown %v", o.Compression)
+		return fmt.Errorf("%w: unknown %v", ErrOptions, o.Compression)
 	case o.Size < 0:
-		return fmt.Errorf("kv: options: Size %d is negative", o.Size)
+		return fmt.Errorf("%w: Size %d is negative", ErrOptions, o.Size)
 	case o.MemTableSize < 0 || o.MemTableSize > 1<<30:
-		return fmt.Errorf("kv: options: MemTableSize %d is not within 0 and 1 GiB", o.MemTableSize)
+		return fmt.Errorf("%w: MemTableSize %d is not within 0 and 1 GiB", ErrOptions, o.MemTableSize)
 	case o.ReadOnly && (o.CreateIfMissing || o.ErrorIfExists):
-		return fmt.Errorf("kv: options: ReadOnly goes with neither CreateIfMissing nor ErrorIfExists")
+		return fmt.Errorf("%w: ReadOnly goes with neither CreateIfMissing nor ErrorIfExists", ErrOptions)
 	}
 	return nil
 }

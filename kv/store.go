@@ -37,8 +37,8 @@ type DB struct {
 	closing sync.Mutex   // one Close at a time
 }
 
-// Open opens the store on a device; see the package documentation for device names. It fails with ErrNotStore,
-// ErrExists, ErrInUse, ErrNewerVersion, ErrCorrupt, ErrNoSpace, or what the device says.
+// Open opens the store on a device; see the package documentation for device names. It fails with ErrOptions, ErrDevice,
+// ErrNotStore, ErrExists, ErrInUse, ErrNewerVersion, ErrCorrupt, ErrNoSpace, or what the device says.
 func Open(device string, o *Options) (*DB, error) {
 	c := o.withDefaults()
 	if err := c.validate(); err != nil {

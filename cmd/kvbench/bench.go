@@ -77,12 +77,16 @@ func newSession(s settings, stdout, stderr io.Writer) (*session, error) {
 // reading nothing.
 func (se *session) usableRows(rows []*benchmark) ([]*benchmark, error) {
 	if se.UseExistingDB {
-		return slices.DeleteFunc(slices.Clone(rows), func(b *benchmark) bool {
+		usable := slices.DeleteFunc(slices.Clone(rows), func(b *benchmark) bool {
 			if b.fresh {
 				se.notes = append(se.notes, b.name+" needs a fresh store and is skipped: --use_existing_db")
 			}
 			return b.fresh
-		}), nil
+		})
+		if len(usable) == 0 {
+			return nil, usagef("--benchmarks %s needs a fresh store, and --use_existing_db asks for the one that is there", se.Benchmarks)
+		}
+		return usable, nil
 	}
 	for _, b := range rows {
 		if b.files {

@@ -12,7 +12,8 @@ import (
 
 const longHelp = `kvbench runs db_bench's workloads on a blobkv store and prints throughput, latency, CPU and bytes at the device.
 
-Without arguments it makes a fresh store on a sparse image file in the temp folder and answers in under a minute.
+Without arguments it makes a fresh store on a sparse image file in the temp folder and answers in under a minute. Stores
+are kept, and the commands that remove them printed; those of a run that is interrupted are removed.
 With --vs hostfs it runs the same Pebble on the kernel's file system, row by row beside it, and prints the ratios.`
 
 const exampleHelp = `  kvbench
@@ -106,7 +107,7 @@ func storeFlags(s *settings) *pflag.FlagSet {
 	f := newFlagSet()
 	f.StringVar(&s.Device, "device", s.Device, "device of the store, such as aio:/data/x.img or malloc:1GiB (a fresh image in the temp folder)")
 	f.BoolVar(&s.UseExistingDB, "use_existing_db", s.UseExistingDB, "use the store that is there; rows that need a fresh one are skipped")
-	f.BoolVar(&s.Destroy, "destroy", s.Destroy, "wipe the store that is there")
+	f.BoolVar(&s.Destroy, "destroy", s.Destroy, "wipe the store that is there; the new one is this run's, and removed if it is interrupted")
 	f.Var(&s.CacheSize, "cache_size", "bytes of the block cache; of ours three quarters are a cache of compressed blocks instead, so that both engines have the same (the host's page cache comes on top)")
 	f.Var(&s.WriteBufferSize, "write_buffer_size", "bytes of a memtable")
 	f.StringVar(&s.Compression, "compression_type", s.Compression, "snappy, none or zstd")

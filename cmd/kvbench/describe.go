@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/blobkv/blobkv/internal/procstat"
@@ -70,13 +71,21 @@ func (se *session) farewell() []string {
 		p := c.cfg.Place
 		switch {
 		case p.Kind == placeFolder:
-			lines = append(lines, "The host's store is kept in "+p.Path)
+			lines = append(lines, "The host's store is kept. Remove it with rm -r "+shellQuote(p.Path))
 		case p.Kind == placeRAM:
 		default:
-			lines = append(lines, "The store is kept. Look into it:", "  "+blobcliCommand(p.Device), "Remove it with rm "+p.Path)
+			lines = append(lines, "The store is kept. Look into it:", "  "+blobcliCommand(p.Device), "Remove it with "+se.removeCommand(p))
 		}
 	}
 	return lines
+}
+
+// removeCommand removes an image, with its folder if that was made for it.
+func (se *session) removeCommand(p place) string {
+	if se.Device == "" {
+		return "rm -r " + shellQuote(filepath.Dir(p.Path))
+	}
+	return "rm " + shellQuote(p.Path)
 }
 
 // blobcliCommand is the command line that lists the store's files, runnable where kvbench was run: from the source tree

@@ -35,7 +35,11 @@ func (j *jsonReporter) header(_, notes []string) {
 	}
 }
 
-func (j *jsonReporter) footer([]string) {}
+func (j *jsonReporter) footer(lines []string) {
+	for _, l := range lines {
+		fmt.Fprintln(j.notes, l)
+	}
+}
 
 func (j *jsonReporter) row(r row) {
 	_ = j.enc.Encode(r) // nobody is left to tell when standard output is gone
