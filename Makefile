@@ -4,13 +4,18 @@ STATIC     = $(GO) tool -modfile=internal/tools/go.mod staticcheck
 PLATFORMS  = linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 FUZZTIME  ?= 10s
 
-.PHONY: help build test race lint bench fuzz clean
+SEED      ?= 0
+N         ?= 100000
+
+.PHONY: help build test race lint bench fuzz stress crash clean
 
 help:
 	@echo "make build   compile the commands into bin/"
 	@echo "make test    run every test: crash simulation, metamorphic tests, lint of the layers"
 	@echo "make race    the same under the race detector and with the invariants tag"
 	@echo "make lint    gofmt, vet, staticcheck, import table, compile for $(PLATFORMS)"
+	@echo "make stress  cut the power everywhere in every sequence of two operations, then N ($(N)) times at random"
+	@echo "make crash N=100000 [SEED=7]   cut the power N times at random; Ctrl-C stops"
 	@echo "make bench   Go benchmarks of every package"
 	@echo "make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME)) each"
 	@echo "make clean   remove bin/ and the test cache"
@@ -19,7 +24,8 @@ build:
 	$(GO) build -o bin/ ./cmd/...
 
 test:
-	$(GO) test ./...
+	$(GO) test $$($(GO) list ./... | grep -v /crashsim$$)
+	$(GO) test -v ./cmd/crashsim ./blobfs/crashsim
 
 race:
 	$(GO) test -race -short -tags invariants ./...
@@ -34,6 +40,13 @@ lint:
 		echo "build $$p"; \
 		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./... || exit 1; \
 	done
+
+stress:
+	$(GO) run ./cmd/crashsim -sequences 2 -seed $(SEED)
+	$(GO) run ./cmd/crashsim -cuts $(N) -seed $(SEED)
+
+crash:
+	@$(GO) run ./cmd/crashsim -cuts $(N) -seed $(SEED)
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
