@@ -128,6 +128,41 @@ func TestCheckpointWaitsForVouchedBytes(t *testing.T) {
 	})
 }
 
+// A voucher whose bytes are not there voids its own change alone: the rest of the transaction and all that follow apply.
+func TestVoidedVoucherKeepsTheRest(t *testing.T) {
+	base := smallStore(t)
+	dev := openDisk(t, base)
+	s, err := Open(dev, OpenOptions{})
+	require.NoError(t, err)
+	tx := s.Begin()
+	id, other := tx.Create(), tx.Create()
+	tx.Resize(id, 1)
+	tx.SetXattr(id, "len", []byte("old"))
+	require.NoError(t, s.Sync(commit(t, tx)))
+	tx = s.Begin()
+	tx.SetXattr(other, "before", nil)
+	tx.SetXattrVouched(id, "len", []byte("new"), Vouch{0, 4096, ChecksumOf(fill(4096, 1))}) // which nobody writes
+	tx.SetXattr(id, "same blob", nil)
+	tx.Resize(other, 2)
+	commit(t, tx)
+	tx = s.Begin()
+	tx.SetXattr(id, "later", nil)
+	lsn := commit(t, tx)
+	require.NoError(t, s.Sync(lsn))
+	abandon(s)
+	require.NoError(t, reopened(dev, func(s *Store) error {
+		require.Equal(t, lsn, s.LastLSN())
+		a, err := s.Stat(id)
+		require.NoError(t, err)
+		require.Equal(t, map[string][]byte{"len": []byte("old"), "same blob": nil, "later": nil}, a.Xattrs)
+		b, err := s.Stat(other)
+		require.NoError(t, err)
+		require.Contains(t, b.Xattrs, "before")
+		require.EqualValues(t, 2, b.Clusters)
+		return nil
+	}))
+}
+
 // A blob created while a checkpoint is under way may get a page that the checkpoint on the device still gives to the
 // chain of another blob.
 func TestRootOnFormerChainPage(t *testing.T) {
