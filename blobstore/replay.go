@@ -45,6 +45,7 @@ func journalTagOf(st *blobState) (tag journalTag, ok bool, err error) {
 // findJournal looks for the journal of a store whose other metadata cannot be trusted: the blob with the lowest md page
 // that is a valid root page and carries the journal's xattr naming that page. A store of ours has it on page 0.
 func findJournal(dev *bdev.Device, super *superblock) (*blobState, journalTag, error) {
+	var unread error // it may be there
 	for first := 0; first < super.mdPages(); {
 		n := 1 // page 0 by itself: that is where it mostly is
 		if first > 0 {
@@ -58,7 +59,13 @@ func findJournal(dev *bdev.Device, super *superblock) (*blobState, journalTag, e
 		if st != nil || err != nil {
 			return st, tag, err
 		}
+		if unread == nil {
+			unread = t.anyFailure()
+		}
 		first += n
+	}
+	if unread != nil {
+		return nil, journalTag{}, fmt.Errorf("%s: looking for the journal: %w", dev.Name(), unread)
 	}
 	err := corruptAt(dev, super.md.offset(), "metadata region", fmt.Sprintf("a blob with xattr %q", journalXattr), "none")
 	return nil, journalTag{}, err

@@ -147,15 +147,18 @@ func TestDamagedBlobKeepsNewClusters(t *testing.T) {
 
 // A journal whose page cannot be read does not get a rival, which recovery would not find later.
 func TestUnreadableJournalPage(t *testing.T) {
-	dev, f := faultyDevice(t, nil)
-	super, st := ownerOf(t, dev, true)
-	f.on(unreadable(super.pageOffset(0), 512))
-	for _, o := range []OpenOptions{{}, {Recover: true}} {
-		_, err := Open(dev, o)
-		require.ErrorIs(t, err, errInjected)
+	for _, clean := range []bool{true, false} {
+		dev, f := faultyDevice(t, nil)
+		super, st := ownerOf(t, dev, clean)
+		f.on(unreadable(super.pageOffset(0), 512))
+		for _, o := range []OpenOptions{{}, {Recover: true}} {
+			_, err := Open(dev, o)
+			require.ErrorIs(t, err, errInjected, "clean %v", clean)
+			require.NotErrorIs(t, err, ErrCorrupt, "clean %v: nobody knows", clean)
+		}
+		f.off()
+		requireIntact(t, dev, &st)
 	}
-	f.off()
-	requireIntact(t, dev, &st)
 }
 
 // A block of the journal that cannot be read keeps a store from being opened only if recovery needs it.
