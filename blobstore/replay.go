@@ -110,7 +110,7 @@ func readJournal(dev *bdev.Device, super *superblock, st *blobState, tag journal
 		return ji, nil
 	}
 	if err := ji.readImages(super); err != nil {
-		return nil, err
+		return nil, ji.doubt(err)
 	}
 	ji.readRing()
 	return ji, nil
@@ -165,6 +165,16 @@ func (ji *journalImage) readHeaders(mdPages int) {
 // the base.
 func (ji *journalImage) nextHeaderErr() error {
 	return ji.headerErrs[(ji.base.generation+1)%journalSlots]
+}
+
+// doubt is what a contradiction in the journal comes to when the device could not read the header that may explain it: no
+// damage, but an error of the device.
+func (ji *journalImage) doubt(err error) error {
+	unread := ji.nextHeaderErr()
+	if unread == nil || errors.Is(unread, ErrCorrupt) || !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	return fmt.Errorf("%w; without it: %v", unread, err)
 }
 
 // headerErr is the error of a journal without a valid header, without a trustworthy one, or with one of a newer version.
@@ -313,7 +323,7 @@ func (ji *journalImage) replay(v journalVisitor) (journalEnd, error) {
 		end.lsn = h.first + LSN(h.records) - 1
 	}
 	if err := ji.lostFrames(&end); err != nil {
-		return end, err
+		return end, ji.doubt(err)
 	}
 	for _, b := range frames {
 		if err := ji.records(b, confirmed, v); err != nil {

@@ -161,6 +161,26 @@ func TestUnreadableJournalPage(t *testing.T) {
 	}
 }
 
+// A header that cannot be read is not called corrupt either, nor what contradicts the other one.
+func TestUnreadableJournalHeader(t *testing.T) {
+	dev, f := faultyDevice(t, nil)
+	s := formatAndOpen(t, dev, FormatOptions{})
+	tx := s.Begin()
+	tx.SetXattr(tx.Create(), "x", nil)
+	require.NoError(t, s.Sync(commit(t, tx)))
+	newest := s.j.file.offset(s.j.header.slot())
+	abandon(s)
+	f.on(unreadable(newest, 512))
+	_, err := Open(dev, OpenOptions{})
+	require.ErrorIs(t, err, errInjected)
+	require.NotErrorIs(t, err, ErrCorrupt)
+	f.off()
+	require.NoError(t, reopened(dev, func(s *Store) error {
+		require.Len(t, s.IDs(), 2)
+		return nil
+	}))
+}
+
 // A block of the journal that cannot be read keeps a store from being opened only if recovery needs it.
 func TestUnreadableJournalBlock(t *testing.T) {
 	for _, c := range []struct {
