@@ -1,6 +1,7 @@
 package crashsim
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -45,6 +46,8 @@ type part struct {
 // guard of the models, so that a cut and what is known of it belong together.
 type tape struct {
 	disk       *crashbdev.Disk
+	lower      bdev.Backend // what lies on the disk; nil for nothing
+	late       *lateWrites  // nil: data is written at once
 	lyingFlush bool
 
 	mu      sync.Mutex
@@ -58,7 +61,11 @@ type tape struct {
 
 // open puts a device that tells the tape on the disk.
 func (t *tape) open() (*bdev.Device, error) {
-	return bdev.New("crashsim", bdev.NewRelay(t.disk, t), bdev.Options{})
+	var lower bdev.Backend = t.disk
+	if t.lower != nil {
+		lower = t.lower
+	}
+	return bdev.New("crashsim", bdev.NewRelay(lower, t), bdev.Options{})
 }
 
 // Begin implements bdev.Filter.
@@ -70,11 +77,17 @@ func (t *tape) Begin(r *bdev.Request) bdev.Verdict {
 	case bdev.OpWrite, bdev.OpWriteZeroes, bdev.OpUnmap:
 		t.take(beforeWrite)
 	}
+	if t.late != nil {
+		return t.late.begin(r)
+	}
 	return bdev.Verdict{}
 }
 
 // End implements bdev.Filter.
-func (t *tape) End(r *bdev.Request, _ bdev.Verdict, err error) error {
+func (t *tape) End(r *bdev.Request, v bdev.Verdict, err error) error {
+	if v.Tag != nil {
+		return t.late.end(r)
+	}
 	if r.Op == bdev.OpFlush && err == nil {
 		t.take(afterFlush)
 	}
@@ -121,18 +134,27 @@ func (t *tape) run(choose func(p place, unflushed int) []fate, f func() error) (
 
 // live mounts the disk for f and switches it off when f is done.
 func (t *tape) live(f func(fs *blobfs.FS) error) error {
+	err := t.mounted(func(fs *blobfs.FS) error {
+		err := f(fs)
+		t.disk.CutAfter(0)
+		return err
+	})
+	if errors.Is(err, crashbdev.ErrPoweredOff) {
+		return nil // which closing the file system says
+	}
+	return err
+}
+
+// mounted mounts the disk for f.
+func (t *tape) mounted(f func(fs *blobfs.FS) error) error {
 	dev, err := t.open()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = dev.Close() }()
-	fs, err := blobfs.Open(dev, blobfs.Options{WriteBufferBytes: writeMemory})
-	if err != nil {
-		return err
+	err = mounted(dev, f)
+	if e := dev.Close(); err == nil {
+		err = e
 	}
-	err = f(fs)
-	t.disk.CutAfter(0)
-	_ = fs.Close() // it fails: the power is gone
 	return err
 }
 

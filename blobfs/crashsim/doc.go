@@ -13,6 +13,8 @@
 //   - [Random]: long lives of a disk with several directories, files and handles, or several goroutines, each cut at
 //     some places and continued from what recovery left.
 //
+// [FailEvery] uses the same parts for another question: what if an operation of the device fails? It fails each in turn.
+//
 // A [Failure] says what went wrong, prints the operations that led there, made fewer where that is cheap, and the
 // command that does it again. cmd/crashsim runs any number of cases; make test runs a part of them.
 //
@@ -20,5 +22,5 @@
 //
 // model.go and file.go (the specification), op.go (operations), runner.go (carries them out, and tells the model),
 // disk.go and fate.go (where the power goes and what that leaves), verify.go (recovery), sequences.go, random.go and
-// shrink.go (cases), sim.go (many at once).
+// shrink.go (cases), faults.go, sim.go (many at once).
 package crashsim

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/blobkv/blobkv/bdev/crashbdev"
 	"github.com/blobkv/blobkv/blobfs"
@@ -27,6 +28,7 @@ type chain struct {
 	left    tree
 	done    *counts
 	lying   bool
+	late    time.Duration // how long data may be under way while other goroutines flush; 0: not at all
 }
 
 // CutsOfSeed is about how many cuts RunRandom makes of one seed before it goes on to the next one.
@@ -62,6 +64,7 @@ func newChain(seed uint64, o *Options, done *counts) (*chain, error) {
 	}
 	if rng.IntN(4) == 0 {
 		c.runners = 3
+		c.late = time.Duration(rng.IntN(2)) * 200 * time.Microsecond
 	}
 	var err error
 	c.image, err = baseImage(c.options, 256<<10, "/d", "/e", prefixOf(0), prefixOf(1), prefixOf(2))
@@ -121,6 +124,12 @@ func (c *chain) cuts(workload [][]Op) (cuts []cut, o crashbdev.Options, err erro
 		return []fate{anyFate(unflushed, rng)}
 	}
 	seed := c.rng.Uint64()
+	if c.late > 0 {
+		if t.late, err = newLateWrites(t.disk, c.late, seed); err != nil {
+			return nil, o, err
+		}
+		defer t.late.close()
+	}
 	err = t.live(func(fs *blobfs.FS) error {
 		runners := make([]*runner, len(workload))
 		for i := range runners {

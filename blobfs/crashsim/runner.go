@@ -16,7 +16,8 @@ type runner struct {
 	fs      *blobfs.FS
 	part    *part
 	handles []*handle
-	writes  uint64 // seed of the next write's bytes
+	writes  uint64                       // seed of the next write's bytes
+	failed  func(op Op, err error) error // returns nil if the operation may fail so
 }
 
 // handle is an open file, under the name it had then.
@@ -33,7 +34,15 @@ const maxHandles = 8
 func newRunner(t *tape, fs *blobfs.FS, prefix string, left tree, seed uint64) *runner {
 	p := &part{prefix: prefix, model: newModel(left.below(prefix))}
 	t.parts = append(t.parts, p)
-	return &runner{tape: t, fs: fs, part: p, writes: seed}
+	return &runner{tape: t, fs: fs, part: p, writes: seed, failed: onlyNoSpace}
+}
+
+// onlyNoSpace is what may go wrong on a device that works.
+func onlyNoSpace(op Op, err error) error {
+	if errors.Is(err, blobfs.ErrNoSpace) {
+		return nil
+	}
+	return fmt.Errorf("%v: %w", op, err)
 }
 
 // do carries out one operation. did is false if it made no sense.
@@ -41,15 +50,14 @@ func (r *runner) do(op Op) (did bool, err error) {
 	r.tape.tell(func() { r.tape.doing, r.tape.news = op.String(), false })
 	before := r.part.model.snapshot()
 	did, err = r.carryOut(op)
-	if errors.Is(err, blobfs.ErrNoSpace) {
-		// Nothing has happened. A sync that was tried may have left its length all the same.
-		if op.Kind != Sync {
+	if err != nil {
+		// Nothing has happened, or what a write says. A sync that was tried may have left its length all the same.
+		if op.Kind != Sync && op.Kind != Append && op.Kind != Overwrite {
 			r.tape.tell(func() { r.part.model = before })
 		}
-		err = nil
-	}
-	if err != nil {
-		return did, fmt.Errorf("%v: %w", op, err)
+		if err := r.failed(op, err); err != nil {
+			return did, err
+		}
 	}
 	if did {
 		r.tape.take(betweenOps)
@@ -180,19 +188,20 @@ func (r *runner) change(h *handle, op Op) (did bool, err error) {
 	return true, r.sync(h)
 }
 
-// write takes what the file system took.
+// write takes what the file system took: an error comes with how much of it that is.
 func (r *runner) write(h *handle, off, n int) error {
 	r.writes++
 	p := data(n, r.writes)
 	before := r.part.model.snapshot()
 	r.tape.tell(func() { r.part.model.write(h.id, off, p) })
 	n, err := h.f.WriteAt(p, int64(off))
-	if errors.Is(err, blobfs.ErrNoSpace) && n > 0 {
+	if err != nil {
 		r.tape.tell(func() {
 			r.part.model = before
-			r.part.model.write(h.id, off, p[:n])
+			if n > 0 {
+				r.part.model.write(h.id, off, p[:n])
+			}
 		})
-		return nil
 	}
 	return err
 }

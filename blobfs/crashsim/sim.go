@@ -36,6 +36,10 @@ func (c Counts) String() string {
 	return fmt.Sprintf("%d cases, %d power cuts judged, %d more during recovery", c.Cases, c.Cuts, c.Recoveries)
 }
 
+func (c Counts) plus(d Counts) Counts {
+	return Counts{c.Cases + d.Cases, c.Cuts + d.Cuts, c.Recoveries + d.Recoveries}
+}
+
 type counts struct{ cases, cuts, recoveries atomic.Int64 }
 
 func (c *counts) now() Counts { return Counts{c.cases.Load(), c.cuts.Load(), c.recoveries.Load()} }

@@ -25,9 +25,9 @@ type verifier struct {
 	counts *counts
 }
 
-// verify returns the disk as recovery, the use of it and a clean close have left it, and what it holds.
+// verify judges a cut. It returns the disk as recovery, the use of it and a clean close have left it, and what it holds.
 func (v *verifier) verify(c *cut, o crashbdev.Options) (*crashbdev.Image, tree, error) {
-	image, err := v.dieRecovering(c.image, o)
+	image, err := v.dieRecovering(c, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -37,7 +37,8 @@ func (v *verifier) verify(c *cut, o crashbdev.Options) (*crashbdev.Image, tree, 
 	var left tree
 	err = onDisk(disk, func(dev *bdev.Device) error {
 		if thorough {
-			if err := sound(dev); err != nil {
+			// A torn superblock is worth a warning until recovery has written it again.
+			if err := sound(dev, blobstore.SeverityError); err != nil {
 				return fmt.Errorf("before recovery: %w", err)
 			}
 		}
@@ -58,25 +59,26 @@ func (v *verifier) verify(c *cut, o crashbdev.Options) (*crashbdev.Image, tree, 
 		if err != nil {
 			return err
 		}
-		return sound(dev)
+		return sound(dev, blobstore.SeverityWarning)
 	})
 	v.counts.cuts.Add(1)
 	return disk.Snapshot(), left, err
 }
 
 // dieRecovering cuts the power while the file system is mounted, some times.
-func (v *verifier) dieRecovering(image *crashbdev.Image, o crashbdev.Options) (*crashbdev.Image, error) {
-	if v.deep.again == 0 {
-		return image, nil
-	}
+func (v *verifier) dieRecovering(c *cut, o crashbdev.Options) (*crashbdev.Image, error) {
+	image := c.image
 	for range v.rng.IntN(v.deep.again + 1) {
 		disk := crashbdev.FromImage(image, o)
-		disk.CutAfter(1 + v.rng.Int64N(16))
+		after := 1 + v.rng.Int64N(16)
+		disk.CutAfter(after)
 		err := onDisk(disk, func(dev *bdev.Device) error { return mounted(dev, nothing) })
 		if err != nil && !disk.PoweredOff() {
 			return nil, fmt.Errorf("recovery: %w", err)
 		}
-		image = anyFate(disk.Unflushed(), v.rng).cut(disk).Snapshot()
+		f := anyFate(disk.Unflushed(), v.rng)
+		c.where += fmt.Sprintf("; again at operation %d of recovery: %s", after, f.name)
+		image = f.cut(disk).Snapshot()
 		v.counts.recoveries.Add(1)
 	}
 	return image, nil
@@ -171,14 +173,14 @@ func remove(fs *blobfs.FS, name string) error {
 	return nil
 }
 
-// sound demands that blobfs.Check finds nothing.
-func sound(dev *bdev.Device) error {
+// sound demands that blobfs.Check finds nothing as bad as worst.
+func sound(dev *bdev.Device, worst blobstore.Severity) error {
 	report, err := blobfs.Check(dev, blobstore.CheckOptions{})
 	if err != nil {
 		return err
 	}
 	for _, f := range report.Findings {
-		if f.Severity > blobstore.SeverityInfo {
+		if f.Severity >= worst {
 			err = errors.Join(err, fmt.Errorf("check: %v: blob %v: %w", f.Severity, f.Blob, f.Err))
 		}
 	}

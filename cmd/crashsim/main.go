@@ -25,6 +25,7 @@ type task struct {
 	cuts      int
 	sequences int
 	one       string
+	faults    bool
 	options   crashsim.Options
 }
 
@@ -34,6 +35,7 @@ func parse(args []string, stderr io.Writer) (t task, err error) {
 	f.IntVar(&t.cuts, "cuts", 2000, "random power cuts to make")
 	f.IntVar(&t.sequences, "sequences", 0, "instead, every sequence of up to so many operations")
 	f.StringVar(&t.one, "case", "", "instead, this one sequence")
+	f.BoolVar(&t.faults, "faults", false, "instead, fail every operation of the device in turn")
 	f.Uint64Var(&t.options.Seed, "seed", 0, "seed; 0: from the clock")
 	f.IntVar(&t.options.Workers, "workers", 0, "cases at a time; 0: one for each processor")
 	if err = f.Parse(args); err == nil && f.NArg() > 0 {
@@ -74,6 +76,9 @@ func (t *task) carryOut(ctx context.Context) (crashsim.Counts, error) {
 			return crashsim.Counts{}, err
 		}
 		return crashsim.RunSequences(ctx, []crashsim.Sequence{s}, t.options)
+	}
+	if t.faults {
+		return crashsim.FailAll(ctx, 1, t.options)
 	}
 	if t.sequences > 0 {
 		var list []crashsim.Sequence
