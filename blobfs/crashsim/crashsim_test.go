@@ -44,6 +44,15 @@ func TestOneOperation(t *testing.T) {
 	t.Logf("every sequence of one operation: %v", done)
 }
 
+// TestHistories cuts the power everywhere in longer sequences, one for each rule that needs them.
+func TestHistories(t *testing.T) {
+	list := Histories()
+	done, err := RunSequences(t.Context(), list, Options{Seed: seedOf(t)})
+	require.NoError(t, err)
+	require.EqualValues(t, len(list), done.Cases, "one of them makes no sense")
+	t.Logf("longer sequences: %v", done)
+}
+
 // TestTwoOperations does the same with some of the sequences of two; make stress runs all.
 func TestTwoOperations(t *testing.T) {
 	seed := seedOf(t)

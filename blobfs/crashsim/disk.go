@@ -13,6 +13,7 @@ import (
 
 const (
 	diskSize    = 6 << 20
+	smallDisk   = 3 << 19 // so small that it is full every now and then
 	clusterSize = 64 << 10
 	writeMemory = 1 << 20 // the least there can be: buffers go out while a workload runs
 )
@@ -160,12 +161,18 @@ func (t *tape) mounted(f func(fs *blobfs.FS) error) error {
 
 // baseImage is a closed file system with the directories, on a disk whose free clusters are full of what a file must
 // never show: bytes that another file had.
-func baseImage(o crashbdev.Options, journal int64, dirs ...string) (*crashbdev.Image, error) {
-	o.Size, o.SyncOps = diskSize, allOps
+func baseImage(o crashbdev.Options, dirs ...string) (*crashbdev.Image, error) {
+	o.SyncOps = allOps
+	if o.Size == 0 {
+		o.Size = diskSize
+	}
 	disk := crashbdev.New(o)
 	format := blobfs.FormatOptions{FormatOptions: blobstore.FormatOptions{
-		ClusterSize: clusterSize, MDPages: 48, JournalSize: journal,
+		ClusterSize: clusterSize, MDPages: 48, JournalSize: 256 << 10, // checkpoints while runners work
 	}}
+	if o.Size == smallDisk {
+		format.MDPages = 18
+	}
 	err := onDisk(disk, func(dev *bdev.Device) error {
 		if err := blobfs.Format(dev, format); err != nil {
 			return err

@@ -155,7 +155,7 @@ func FailEvery(ctx context.Context, w Workload, stride int, o Options) (Counts, 
 
 // start is the disk that a workload begins on, and what it holds.
 func (w *Workload) start() (*crashbdev.Image, tree, error) {
-	image, err := baseImage(crashbdev.Options{}, 256<<10)
+	image, err := baseImage(crashbdev.Options{})
 	if err != nil || len(w.Before) == 0 {
 		return image, tree{}, err
 	}

@@ -63,11 +63,14 @@ func newChain(seed uint64, o *Options, done *counts) (*chain, error) {
 		c.options.BlockSize, c.options.AtomicWriteUnit = 4096, 4096
 	}
 	if rng.IntN(4) == 0 {
+		c.options.Size = smallDisk
+	}
+	if rng.IntN(4) == 0 {
 		c.runners = 3
 		c.late = time.Duration(rng.IntN(2)) * 200 * time.Microsecond
 	}
 	var err error
-	c.image, err = baseImage(c.options, 256<<10, "/d", "/e", prefixOf(0), prefixOf(1), prefixOf(2))
+	c.image, err = baseImage(c.options, "/d", "/e", prefixOf(0), prefixOf(1), prefixOf(2))
 	return c, err
 }
 
@@ -224,15 +227,14 @@ var weights = [numKinds]int{
 	SyncDir: 4, Rename: 6, Link: 3, Remove: 5, Reuse: 3,
 }
 
-// next is one operation, or what a write-ahead log does: appends that are synced one by one.
+// next is one operation, or a few that belong together.
 func (s *script) next() []Op {
 	name := s.name()
-	if s.rng.IntN(12) == 0 {
-		var ops []Op
-		for range 2 + s.rng.IntN(5) {
-			ops = append(ops, Op{Kind: Append, Name: name, N: 1 + s.rng.IntN(900)}, Op{Kind: Sync, Name: name})
-		}
-		return ops
+	switch s.rng.IntN(24) {
+	case 0, 1:
+		return s.log(name)
+	case 2:
+		return s.handOn(name)
 	}
 	op := Op{Kind: s.kind(), Name: name}
 	switch op.Kind {
@@ -250,6 +252,25 @@ func (s *script) next() []Op {
 		op.N = s.rng.IntN(maxSize)
 	}
 	return []Op{op}
+}
+
+// log is what a write-ahead log does: appends that are synced one by one.
+func (s *script) log(name string) []Op {
+	var ops []Op
+	for range 2 + s.rng.IntN(5) {
+		ops = append(ops, Op{Kind: Append, Name: name, N: 1 + s.rng.IntN(900)}, Op{Kind: Sync, Name: name})
+	}
+	return ops
+}
+
+// handOn removes a file and writes another one with the space, after a flush that has nothing to do with either.
+func (s *script) handOn(name string) []Op {
+	a, b := s.names[s.rng.IntN(len(s.names))], s.names[s.rng.IntN(len(s.names))]
+	return []Op{
+		{Kind: Append, Name: a, N: 5000}, {Kind: Sync, Name: a}, {Kind: SyncDir},
+		{Kind: Remove, Name: name}, {Kind: Overwrite, Name: a, N: 600}, {Kind: Sync, Name: a},
+		{Kind: Create, Name: b}, {Kind: Append, Name: b, N: 9000}, {Kind: Close, Name: b},
+	}
 }
 
 func (s *script) kind() Kind {

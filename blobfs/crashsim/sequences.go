@@ -109,7 +109,7 @@ func sequencesOf(n int) [][]Op {
 
 // RunSequences cuts the power everywhere in every sequence.
 func RunSequences(ctx context.Context, list []Sequence, o Options) (Counts, error) {
-	base, err := baseImage(crashbdev.Options{}, 256<<10)
+	base, err := baseImage(crashbdev.Options{})
 	if err != nil {
 		return Counts{}, err
 	}

@@ -46,10 +46,11 @@ func (v *verifier) verify(c *cut, o crashbdev.Options) (*crashbdev.Image, tree, 
 			if left, err = v.recovered(fs, c); err != nil {
 				return err
 			}
-			if err := v.use(fs); err != nil {
+			used, err := v.use(fs)
+			if err != nil {
 				return err
 			}
-			if thorough {
+			if thorough && used {
 				if err := v.lives(disk, o); err != nil {
 					return err
 				}
@@ -124,21 +125,28 @@ func spaceAdds(fs *blobfs.FS, left tree) error {
 // probe is a file that is made and removed to see whether that works.
 const probe = "/probe"
 
-// use demands that what came back can be written, synced and read. A full disk may say so.
-func (v *verifier) use(fs *blobfs.FS) error {
+// use demands that what came back can be written, synced and read. A full disk may say so: then it was not used.
+func (v *verifier) use(fs *blobfs.FS) (used bool, err error) {
 	content := data(1+v.rng.IntN(6000), v.rng.Uint64())
-	err := writeFile(fs, probe, content)
-	if errors.Is(err, blobfs.ErrNoSpace) && fs.Usage().FreeBytes < clusterSize {
-		return nil
+	full := isFull(fs)
+	err = writeFile(fs, probe, content)
+	if full && errors.Is(err, blobfs.ErrNoSpace) {
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("writing after recovery: %w", err)
+		return false, fmt.Errorf("writing after recovery: %w", err)
 	}
 	got, err := readAll(fs, probe)
 	if err == nil && !bytes.Equal(got, content) {
 		err = errors.New("what was written after recovery reads differently")
 	}
-	return err
+	return true, err
+}
+
+// isFull reports whether there is no cluster, or hardly a metadata page, for another file.
+func isFull(fs *blobfs.FS) bool {
+	i := fs.Store().Info()
+	return i.FreeClusters == 0 || i.MDPages-i.UsedMDPages < 2
 }
 
 // lives loses the power after the probe was synced, and demands that it is there.
@@ -146,7 +154,7 @@ func (v *verifier) lives(disk *crashbdev.Disk, o crashbdev.Options) error {
 	after := crashbdev.FromImage(disk.Cut(crashbdev.LoseAll, 0).Snapshot(), o)
 	return onDisk(after, func(dev *bdev.Device) error {
 		return mounted(dev, func(fs *blobfs.FS) error {
-			if _, err := fs.Stat(probe); err != nil && fs.Usage().FreeBytes >= clusterSize {
+			if _, err := fs.Stat(probe); err != nil {
 				return fmt.Errorf("synced after recovery, lost by another cut: %w", err)
 			}
 			return nil

@@ -33,7 +33,7 @@ func parse(args []string, stderr io.Writer) (t task, err error) {
 	f := flag.NewFlagSet("crashsim", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.IntVar(&t.cuts, "cuts", 2000, "random power cuts to make")
-	f.IntVar(&t.sequences, "sequences", 0, "instead, every sequence of up to so many operations")
+	f.IntVar(&t.sequences, "sequences", 0, "instead, every sequence of up to so many operations, and some longer ones")
 	f.StringVar(&t.one, "case", "", "instead, this one sequence")
 	f.BoolVar(&t.faults, "faults", false, "instead, fail every operation of the device in turn")
 	f.Uint64Var(&t.options.Seed, "seed", 0, "seed; 0: from the clock")
@@ -81,7 +81,7 @@ func (t *task) carryOut(ctx context.Context) (crashsim.Counts, error) {
 		return crashsim.FailAll(ctx, 1, t.options)
 	}
 	if t.sequences > 0 {
-		var list []crashsim.Sequence
+		list := crashsim.Histories()
 		for n := range t.sequences {
 			list = append(list, crashsim.Sequences(n+1)...)
 		}
