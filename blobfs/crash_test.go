@@ -7,9 +7,27 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobkv/blobkv/bdev/crashbdev"
+	"github.com/blobkv/blobkv/blobstore"
 )
 
 // Package crashsim cuts the power everywhere; here is what takes a look inside to set up.
+
+// TestTailSlackIsZero: bytes that a crash has left on the device behind the end of a file are zeros once its last block is
+// written again, whatever else the file does then.
+func TestTailSlackIsZero(t *testing.T) {
+	e := newEnv(t, 16<<20, Options{})
+	e.create("/f", pattern(5_000, 1))
+	f := e.openWrite("/f")
+	block := make([]byte, blobstore.BlockSize)
+	require.NoError(t, f.d.blob.Read(block, blobstore.BlockSize))
+	copy(block[904:], "never synced")
+	require.NoError(t, f.d.blob.Write(block, blobstore.BlockSize))
+	e.writeAt(f, []byte("x"), 4_999)
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.d.blob.Read(block, blobstore.BlockSize))
+	require.Equal(t, make([]byte, len(block)-904), block[904:])
+	require.NoError(t, f.Close())
+}
 
 // TestVouchersKept: what is done to a file after a sync must not make recovery doubt the length that was acknowledged.
 // All writes land before the power is cut: what could go wrong is only the checksum.
