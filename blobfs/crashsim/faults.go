@@ -153,8 +153,16 @@ func FailEvery(ctx context.Context, w Workload, stride int, o Options) (Counts, 
 	return done.now(), err
 }
 
-// start is the disk that a workload begins on, and what it holds.
-func (w *Workload) start() (*crashbdev.Image, tree, error) {
+// start is the disk that a workload begins on, a copy for each run, and what it holds.
+func (w *Workload) start() (*crashbdev.Disk, tree, error) {
+	image, left, err := w.startImage()
+	if err != nil {
+		return nil, nil, err
+	}
+	return crashbdev.FromImage(image, crashbdev.Options{}), left, nil
+}
+
+func (w *Workload) startImage() (*crashbdev.Image, tree, error) {
 	image, err := baseImage(crashbdev.Options{})
 	if err != nil || len(w.Before) == 0 {
 		return image, tree{}, err
@@ -185,7 +193,7 @@ func (w *Workload) start() (*crashbdev.Image, tree, error) {
 }
 
 // count is how many operations of one kind the workload takes.
-func (w *Workload) count(start *crashbdev.Image, left tree, op bdev.Op) (int, error) {
+func (w *Workload) count(start *crashbdev.Disk, left tree, op bdev.Op) (int, error) {
 	var unused counts
 	r := faultRun{Workload: *w, failing: failing{op: op, nth: 1 << 30, times: 1}, start: start, left: left, done: &unused}
 	r.rng = rand.New(rand.NewPCG(0, 0))
@@ -200,7 +208,7 @@ func (w *Workload) count(start *crashbdev.Image, left tree, op bdev.Op) (int, er
 type faultRun struct {
 	Workload
 	failing
-	start *crashbdev.Image
+	start *crashbdev.Disk
 	left  tree
 	done  *counts
 	rng   *rand.Rand
@@ -245,7 +253,7 @@ func (r *faultRun) failure(where string, err error) error {
 // work carries the workload out and leaves cuts on the tape: after every sync that succeeded since the first fault, and
 // after the end.
 func (r *faultRun) work() error {
-	disk := crashbdev.FromImage(r.start, crashbdev.Options{})
+	disk := crashbdev.FromImage(r.start.Snapshot(), crashbdev.Options{})
 	faults := faultbdev.New(disk)
 	r.tape = &tape{disk: disk, lower: faults}
 	if r.drops {

@@ -109,10 +109,11 @@ func sequencesOf(n int) [][]Op {
 
 // RunSequences cuts the power everywhere in every sequence.
 func RunSequences(ctx context.Context, list []Sequence, o Options) (Counts, error) {
-	base, err := baseImage(crashbdev.Options{})
+	image, err := baseImage(crashbdev.Options{})
 	if err != nil {
 		return Counts{}, err
 	}
+	base := crashbdev.FromImage(image, crashbdev.Options{}) // a disk, unlike an image, is for any goroutine
 	var done counts
 	err = each(ctx, o.Workers, len(list), func(i int) error {
 		err := list[i].run(base, &o, &done)
@@ -124,7 +125,7 @@ func RunSequences(ctx context.Context, list []Sequence, o Options) (Counts, erro
 
 // run cuts the power before and after every flush and operation. The names are synced at the end, since otherwise
 // nothing of most operations would ever be written.
-func (s Sequence) run(base *crashbdev.Image, o *Options, done *counts) error {
+func (s Sequence) run(base *crashbdev.Disk, o *Options, done *counts) error {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(s.String()))
 	rng := rand.New(rand.NewPCG(o.Seed, h.Sum64()))
@@ -151,8 +152,8 @@ func (s Sequence) failure(seed uint64, where string, err error) error {
 }
 
 // cuts carries the sequence out. did is false if one of its operations made no sense.
-func (s Sequence) cuts(base *crashbdev.Image, o *Options, rng *rand.Rand) (cuts []cut, did bool, err error) {
-	disk := crashbdev.FromImage(base, crashbdev.Options{})
+func (s Sequence) cuts(base *crashbdev.Disk, o *Options, rng *rand.Rand) (cuts []cut, did bool, err error) {
+	disk := crashbdev.FromImage(base.Snapshot(), crashbdev.Options{})
 	t := &tape{disk: disk, lyingFlush: o.lyingFlush}
 	everywhere := func(p place, unflushed int) []fate {
 		if p == beforeWrite {
