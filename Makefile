@@ -6,15 +6,19 @@ FUZZTIME  ?= 10s
 JUDGES     = internal/judges
 CUTS      ?= 1000
 
-.PHONY: help build test race lint bench fuzz stress stress-judges clean
+SEED      ?= 0
+N         ?= 100000
+
+.PHONY: help build test race lint bench fuzz stress stress-crash stress-judges crash clean
 
 help:
 	@echo "make build   compile the commands into bin/"
 	@echo "make test    run every test: crash simulation, metamorphic tests, lint of the layers, SQLite and goleveldb as judges"
 	@echo "make race    the same under the race detector and with the invariants tag"
 	@echo "make lint    gofmt, vet, staticcheck, import table, compile for $(PLATFORMS)"
+	@echo "make stress  cut the power everywhere in every sequence of two operations, N ($(N)) times at random, CUTS ($(CUTS)) times under each judge"
+	@echo "make crash N=100000 [SEED=7]   cut the power N times at random; Ctrl-C stops"
 	@echo "make bench   Go benchmarks of every package"
-	@echo "make stress  long runs with progress: CUTS ($(CUTS)) power cuts under each judge"
 	@echo "make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME)) each"
 	@echo "make clean   remove bin/ and the test cache"
 
@@ -22,7 +26,8 @@ build:
 	$(GO) build -o bin/ ./cmd/...
 
 test:
-	$(GO) test ./...
+	$(GO) test $$($(GO) list ./... | grep -v /crashsim$$)
+	$(GO) test -v ./cmd/crashsim ./blobfs/crashsim
 	$(GO) -C $(JUDGES) test ./...
 
 race:
@@ -43,6 +48,15 @@ lint:
 		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./... || exit 1; \
 	done
 
+stress: stress-crash stress-judges
+
+stress-crash:
+	$(GO) run ./cmd/crashsim -sequences 2 -seed $(SEED)
+	$(GO) run ./cmd/crashsim -cuts $(N) -seed $(SEED)
+
+crash:
+	@$(GO) run ./cmd/crashsim -cuts $(N) -seed $(SEED)
+
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) -C $(JUDGES) test -run '^$$' -bench . -benchtime 3x ./...
@@ -56,8 +70,6 @@ fuzz:
 	done
 
 # A long run of another part of the project is one more target here. -p 1 shows the output while it comes.
-stress: stress-judges
-
 stress-judges:
 	JUDGES_CUTS=$(CUTS) $(GO) -C $(JUDGES) test -p 1 -count=1 -timeout 4h -v -run PowerCuts ./...
 

@@ -2,6 +2,7 @@ package blobfs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -173,6 +174,29 @@ func TestFailedBackgroundWrite(t *testing.T) {
 	require.Equal(t, len(content), n+n2)
 	require.NoError(t, f.Sync())
 	require.NoError(t, f.Close())
+	e.remount()
+	require.Empty(t, diff(content, e.read("/f")))
+}
+
+// TestErrorReachesEveryHandle: a write that failed behind its writer is told to each handle that syncs, close included, and
+// is no error any more once it could be carried out.
+func TestErrorReachesEveryHandle(t *testing.T) {
+	e, faults := faultEnv(t)
+	a, b, other := e.openWrite("/f"), e.openWrite("/f"), e.openWrite("/other")
+	require.NoError(t, other.Sync())
+	content := pattern(600_000, 4) // two chunks go out behind the writer
+	rule := faults.Inject(faultbdev.Rule{Ops: faultbdev.Writes, Count: faultbdev.Always, Fault: faultbdev.Fail(bdev.ErrIO)})
+	e.writeAt(a, content[:300_000], 0)
+	e.writeAt(b, content[300_000:], 300_000)
+	require.ErrorIs(t, a.Sync(), bdev.ErrIO)
+	require.ErrorIs(t, b.Sync(), bdev.ErrIO)
+	require.ErrorIs(t, a.Sync(), bdev.ErrIO, "it is still not written")
+	require.ErrorIs(t, b.Close(), bdev.ErrIO)
+	require.NoError(t, other.Sync(), "which has lost nothing")
+	require.NoError(t, e.Store().Err(), "data that can be written again is no reason to stop")
+	rule.Remove()
+	require.NoError(t, a.Sync())
+	require.NoError(t, errors.Join(a.Close(), other.Close()))
 	e.remount()
 	require.Empty(t, diff(content, e.read("/f")))
 }

@@ -97,6 +97,37 @@ func TestTransfersAreRepeatedWithinABound(t *testing.T) {
 	closeAndCheck(t, s)
 }
 
+// Reads of an open are repeated too: whichever fails once, the store opens, clean or after a crash.
+func TestOpenRepeatsReads(t *testing.T) {
+	dev, f := faultyDevice(t, nil)
+	s := formatAndOpen(t, dev, FormatOptions{})
+	tx := s.Begin()
+	id := tx.Create()
+	tx.Resize(id, 1)
+	require.NoError(t, s.Sync(commit(t, tx)))
+	for _, clean := range []bool{false, true} {
+		for nth := int64(1); ; nth++ {
+			if clean {
+				require.NoError(t, s.Close())
+			} else {
+				abandon(s)
+			}
+			var reads atomic.Int64
+			f.hits.Store(0)
+			f.on(func(r *bdev.Request) bool { return r.Op == bdev.OpRead && reads.Add(1) == nth })
+			var err error
+			s, err = Open(dev, OpenOptions{})
+			f.off()
+			require.NoError(t, err, "read %d of opening a store, clean %v", nth, clean)
+			require.Len(t, s.IDs(), 2)
+			if f.hits.Load() == 0 {
+				break
+			}
+		}
+	}
+	closeAndCheck(t, s)
+}
+
 // A flush that fails makes the store read-only; reading goes on, and the next open recovers.
 func TestFailedFlush(t *testing.T) {
 	dev, f := faultyDevice(t, crashbdev.New(crashbdev.Options{Size: 16 << 20}))

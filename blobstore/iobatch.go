@@ -45,6 +45,15 @@ func doRetry(dev *bdev.Device, op bdev.Op, buf []byte, off, length int64) error 
 	return requestRetry(dev, r)
 }
 
+// readRetry reads metadata with repetitions, from a device or what stands for one.
+func readRetry(dev mdDevice, b []byte, off int64) error {
+	err := dev.Read(b, off)
+	for try := 1; err != nil && try < maxTries && retryable(err); try++ {
+		err = dev.Read(b, off)
+	}
+	return err
+}
+
 // hostSpace turns the device's lack of space (the host of a sparse image) into the store's.
 func hostSpace(err error) error {
 	if err != nil && errors.Is(err, bdev.ErrNoSpace) && !errors.Is(err, ErrNoSpace) {

@@ -293,8 +293,9 @@ func TestDamagedJournalOfACleanStore(t *testing.T) {
 	_ = last
 }
 
-// Frames behind a crash belong to a session that is over: a later chain never runs into them.
-func TestFramesOfAnotherSessionDoNotCount(t *testing.T) {
+// A frame whose checksum is good counts only in its place: its session, position, sequence, predecessor and first
+// transaction all have to be the next ones.
+func TestFramesFromElsewhereDoNotCount(t *testing.T) {
 	disk, id, last := dirtyDisk(t, 6)
 	dev := openDisk(t, disk)
 	ji := journalIn(t, dev)
@@ -302,23 +303,31 @@ func TestFramesOfAnotherSessionDoNotCount(t *testing.T) {
 	require.NoError(t, err)
 	rec := appendRecord(nil, []journalOp{{kind: opDelete, id: id}})
 	stampRecord(rec, last+1)
-	h := frameHeader{
-		uuid: ji.tag.uuid, session: ji.base.session + 1, sequence: end.sequence, position: end.position,
+	next := frameHeader{
+		uuid: ji.tag.uuid, session: ji.base.session, sequence: end.sequence, position: end.position,
 		first: last + 1, records: 1, payload: uint32(len(rec)), chain: end.chain,
 	}
-	b := make([]byte, journalBlock)
-	copy(b[frameHeaderSize:], rec)
-	require.NoError(t, ji.file.writeRing(h.seal(b), end.position))
-	s, err := Open(dev, OpenOptions{ReadOnly: true})
-	require.NoError(t, err)
-	require.Equal(t, last, s.LastLSN())
-
-	h.session = ji.base.session // the same frame of the right session does count
-	clear(b)
-	copy(b[frameHeaderSize:], rec)
-	require.NoError(t, ji.file.writeRing(h.seal(b), end.position))
-	s, err = Open(dev, OpenOptions{ReadOnly: true})
-	require.NoError(t, err)
+	open := func(h frameHeader) *Store {
+		b := make([]byte, journalBlock)
+		copy(b[frameHeaderSize:], rec)
+		require.NoError(t, ji.file.writeRing(h.seal(b), end.position))
+		s, err := Open(dev, OpenOptions{ReadOnly: true})
+		require.NoError(t, err)
+		return s
+	}
+	for what, change := range map[string]func(h *frameHeader){
+		"uuid":     func(h *frameHeader) { h.uuid[0]++ },
+		"session":  func(h *frameHeader) { h.session++ },
+		"sequence": func(h *frameHeader) { h.sequence++ },
+		"position": func(h *frameHeader) { h.position += uint64(ji.file.geo.ring) },
+		"chain":    func(h *frameHeader) { h.chain++ },
+		"first":    func(h *frameHeader) { h.first++ },
+	} {
+		h := next
+		change(&h)
+		require.Equal(t, last, open(h).LastLSN(), what)
+	}
+	s := open(next)
 	require.Equal(t, last+1, s.LastLSN())
 	_, err = s.Stat(id)
 	require.ErrorIs(t, err, ErrNotFound)

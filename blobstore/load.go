@@ -62,7 +62,7 @@ func readSuper(dev mdDevice, legal []superState) (superblock, error) {
 		return s, fmt.Errorf("%s: %w: device of %d bytes", dev.Name(), ErrNotBlobstore, dev.Size())
 	}
 	b := make([]byte, superSize)
-	if err := dev.Read(b, 0); err != nil {
+	if err := readRetry(dev, b, 0); err != nil {
 		return s, fmt.Errorf("%s: reading the superblock at offset 0: %w", dev.Name(), err)
 	}
 	if err := s.unmarshalTorn(b, legal); err != nil {
@@ -163,7 +163,7 @@ func readMasks(dev mdDevice, super *superblock) (*masks, error) {
 		{maskBlobIDs, super.blobIDMask, super.mdPages(), &m.blobIDs},
 	} {
 		b := make([]byte, r.at.bytes())
-		err := dev.Read(b, r.at.offset())
+		err := readRetry(dev, b, r.at.offset())
 		if err == nil {
 			*r.into, err = unmarshalMask(b, r.kind, r.bits)
 		}

@@ -58,7 +58,7 @@ func (t *pageTable) page(p pageIndex) ([]byte, error) {
 	}
 	if !t.loaded.test(int(p)) {
 		b := make([]byte, pageSize)
-		err := t.dev.Read(b, t.super.pageOffset(p))
+		err := readRetry(t.dev, b, t.super.pageOffset(p))
 		t.store(p, b, err)
 	}
 	if err := t.failed[p]; err != nil {
@@ -182,7 +182,7 @@ func (t *pageTable) storeChunk(c chunk) {
 		p, b := c.first+pageIndex(i), c.data[i*pageSize:(i+1)*pageSize]
 		err := c.err
 		if err != nil {
-			err = t.dev.Read(b, t.super.pageOffset(p))
+			err = readRetry(t.dev, b, t.super.pageOffset(p))
 		}
 		switch {
 		case err != nil || isZeroPage(b):

@@ -45,6 +45,7 @@ func journalTagOf(st *blobState) (tag journalTag, ok bool, err error) {
 // findJournal looks for the journal of a store whose other metadata cannot be trusted: the blob with the lowest md page
 // that is a valid root page and carries the journal's xattr naming that page. A store of ours has it on page 0.
 func findJournal(dev *bdev.Device, super *superblock) (*blobState, journalTag, error) {
+	var unread error // it may be there
 	for first := 0; first < super.mdPages(); {
 		n := 1 // page 0 by itself: that is where it mostly is
 		if first > 0 {
@@ -58,7 +59,13 @@ func findJournal(dev *bdev.Device, super *superblock) (*blobState, journalTag, e
 		if st != nil || err != nil {
 			return st, tag, err
 		}
+		if unread == nil {
+			unread = t.anyFailure()
+		}
 		first += n
+	}
+	if unread != nil {
+		return nil, journalTag{}, fmt.Errorf("%s: looking for the journal: %w", dev.Name(), unread)
 	}
 	err := corruptAt(dev, super.md.offset(), "metadata region", fmt.Sprintf("a blob with xattr %q", journalXattr), "none")
 	return nil, journalTag{}, err
@@ -103,7 +110,7 @@ func readJournal(dev *bdev.Device, super *superblock, st *blobState, tag journal
 		return ji, nil
 	}
 	if err := ji.readImages(super); err != nil {
-		return nil, err
+		return nil, ji.doubt(err)
 	}
 	ji.readRing()
 	return ji, nil
@@ -158,6 +165,16 @@ func (ji *journalImage) readHeaders(mdPages int) {
 // the base.
 func (ji *journalImage) nextHeaderErr() error {
 	return ji.headerErrs[(ji.base.generation+1)%journalSlots]
+}
+
+// doubt is what a contradiction in the journal comes to when the device could not read the header that may explain it: no
+// damage, but an error of the device.
+func (ji *journalImage) doubt(err error) error {
+	unread := ji.nextHeaderErr()
+	if unread == nil || errors.Is(unread, ErrCorrupt) || !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	return fmt.Errorf("%w; without it: %v", unread, err)
 }
 
 // headerErr is the error of a journal without a valid header, without a trustworthy one, or with one of a newer version.
@@ -306,7 +323,7 @@ func (ji *journalImage) replay(v journalVisitor) (journalEnd, error) {
 		end.lsn = h.first + LSN(h.records) - 1
 	}
 	if err := ji.lostFrames(&end); err != nil {
-		return end, err
+		return end, ji.doubt(err)
 	}
 	for _, b := range frames {
 		if err := ji.records(b, confirmed, v); err != nil {

@@ -147,15 +147,38 @@ func TestDamagedBlobKeepsNewClusters(t *testing.T) {
 
 // A journal whose page cannot be read does not get a rival, which recovery would not find later.
 func TestUnreadableJournalPage(t *testing.T) {
-	dev, f := faultyDevice(t, nil)
-	super, st := ownerOf(t, dev, true)
-	f.on(unreadable(super.pageOffset(0), 512))
-	for _, o := range []OpenOptions{{}, {Recover: true}} {
-		_, err := Open(dev, o)
-		require.ErrorIs(t, err, errInjected)
+	for _, clean := range []bool{true, false} {
+		dev, f := faultyDevice(t, nil)
+		super, st := ownerOf(t, dev, clean)
+		f.on(unreadable(super.pageOffset(0), 512))
+		for _, o := range []OpenOptions{{}, {Recover: true}} {
+			_, err := Open(dev, o)
+			require.ErrorIs(t, err, errInjected, "clean %v", clean)
+			require.NotErrorIs(t, err, ErrCorrupt, "clean %v: nobody knows", clean)
+		}
+		f.off()
+		requireIntact(t, dev, &st)
 	}
+}
+
+// A header that cannot be read is not called corrupt either, nor what contradicts the other one.
+func TestUnreadableJournalHeader(t *testing.T) {
+	dev, f := faultyDevice(t, nil)
+	s := formatAndOpen(t, dev, FormatOptions{})
+	tx := s.Begin()
+	tx.SetXattr(tx.Create(), "x", nil)
+	require.NoError(t, s.Sync(commit(t, tx)))
+	newest := s.j.file.offset(s.j.header.slot())
+	abandon(s)
+	f.on(unreadable(newest, 512))
+	_, err := Open(dev, OpenOptions{})
+	require.ErrorIs(t, err, errInjected)
+	require.NotErrorIs(t, err, ErrCorrupt)
 	f.off()
-	requireIntact(t, dev, &st)
+	require.NoError(t, reopened(dev, func(s *Store) error {
+		require.Len(t, s.IDs(), 2)
+		return nil
+	}))
 }
 
 // A block of the journal that cannot be read keeps a store from being opened only if recovery needs it.

@@ -261,6 +261,29 @@ func TestCutLeavesTheDiskAlone(t *testing.T) {
 	require.Equal(t, byte(1), before.pages[0].data[0])
 }
 
+func TestCutKeeping(t *testing.T) {
+	g := newRig(t, Options{Size: 64 << 10})
+	for i := range 3 {
+		require.NoError(t, g.do(write(int64(i), byte(i+1), 2)))
+	}
+	require.Equal(t, 3, g.Unflushed())
+	for kept := range 8 {
+		left := g.CutKeeping(func(i int) bool { return kept>>i&1 == 1 }).Snapshot()
+		var want [4]byte // by block: the last kept write that covers it
+		for i := range 3 {
+			if kept>>i&1 == 1 {
+				want[i], want[i+1] = byte(i+1), byte(i+1)
+			}
+		}
+		for block, fill := range want {
+			b := make([]byte, 512)
+			left.read(b, int64(block)*512)
+			require.Equal(t, bytes.Repeat([]byte{fill}, 512), b, "kept %03b, block %d", kept, block)
+		}
+	}
+	require.Equal(t, 3, g.Unflushed(), "the disk goes on")
+}
+
 func TestOverlapsAreCounted(t *testing.T) {
 	g := newRig(t, Options{})
 	g.submit(write(0, 1, 2))

@@ -42,6 +42,23 @@ func (d *Disk) Cut(mode Mode, seed uint64) *Disk {
 	return fromImage(m, o)
 }
 
+// CutKeeping is Cut with the fate of each unflushed write decided by the caller instead of drawn: those that kept accepts
+// have landed whole, in the order of their submission, the others are lost. i counts them from 0 to Unflushed()-1. Nobody
+// may use the disk between Unflushed and this call if the number matters.
+func (d *Disk) CutKeeping(kept func(i int) bool) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m := d.durable.Clone()
+	for i, e := range d.cache.entries {
+		if kept(i) {
+			d.cache.land(m, e, nil)
+		}
+	}
+	o := d.options
+	o.Size = m.size
+	return fromImage(m, o)
+}
+
 // cutter draws the fate of each unflushed write.
 type cutter struct {
 	rng     *rand.Rand

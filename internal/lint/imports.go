@@ -18,6 +18,7 @@ var importTable = []rule{
 	{"cmd", []string{"*"}},
 	{"kv", []string{"vfsadapter", "blobfs", "blobstore", "bdev", "bdev/open", pebble, pebble + "/bloom", pebble + "/sstable"}},
 	{"vfsadapter", []string{"blobfs", pebble + "/vfs"}},
+	{"blobfs/crashsim", []string{"blobfs", "blobstore", "bdev", "bdev/crashbdev", "bdev/faultbdev"}},
 	{"blobfs", []string{"blobstore"}},
 	{"blobstore", []string{"bdev"}},
 	{"bdev/open", []string{"bdev", "bdev/*"}},
