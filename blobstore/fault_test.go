@@ -392,6 +392,60 @@ func TestConfirmationsLeaveRoomToSetBack(t *testing.T) {
 	require.NoError(t, reopened(dev, func(*Store) error { return nil }))
 }
 
+// Commits leave room in the ring to set a vouched change back, also when they wait for a checkpoint that waits for its data.
+func TestCommitsLeaveRoomToSetBack(t *testing.T) {
+	dev := openDisk(t, smallStore(t))
+	s, err := Open(dev, OpenOptions{})
+	require.NoError(t, err)
+	s.stopWorker() // checkpoints are made by hand
+	tx := s.Begin()
+	id := tx.Create()
+	tx.Resize(id, 1)
+	tx.SetXattr(id, "len", []byte("old"))
+	require.NoError(t, s.Sync(commit(t, tx)))
+	tx = s.Begin()
+	tx.SetXattrVouched(id, "len", []byte("new"), Vouch{Offset: 0, Length: 4096, Sum: 12345})
+	lsn := commit(t, tx)
+	full := make(chan struct{})
+	done := make(chan error)
+	go func() { // until one more has waited
+		for {
+			tx := s.Begin()
+			tx.SetXattr(id, "fill", nil)
+			lsn, err := tx.Commit()
+			if err == nil {
+				err = s.Sync(lsn)
+			}
+			select {
+			case <-full:
+				done <- err
+				return
+			default:
+			}
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.starved > 0
+	}, 5*time.Second, 100*time.Microsecond)
+	close(full)
+	s.dataDone(lsn, errInjected)
+	require.NoError(t, s.Err(), "the ring had no room")
+	require.NoError(t, s.checkpoint())
+	require.NoError(t, <-done)
+	s.release()
+	require.NoError(t, reopened(dev, func(s *Store) error {
+		st, err := s.Stat(id)
+		require.Equal(t, "old", string(st.Xattrs["len"]))
+		return err
+	}))
+}
+
 // reopenedAfter closes a store and hands the reopened one to f.
 func reopenedAfter(s *Store, f func(s *Store) error) error {
 	if err := s.Close(); err != nil {
