@@ -12,8 +12,7 @@ import (
 // TestBounceCache: no two readers have the same memory, and all of it is back in the pool in the end, that of a reader
 // which ends after the cache was closed included.
 func TestBounceCache(t *testing.T) {
-	before := dmabuf.Default.Stats().Used
-	var c bounceCache
+	c := bounceCache{mem: dmabuf.NewPool(4 * bounceSlots * cachedBounce)}
 	var wg sync.WaitGroup
 	for g := range 2 * bounceSlots {
 		wg.Go(func() {
@@ -34,9 +33,9 @@ func TestBounceCache(t *testing.T) {
 	wg.Wait()
 	late, slot := c.get(4096)
 	require.NotNil(t, slot, "nobody else has one")
-	require.Positive(t, dmabuf.Default.Stats().Used-before)
+	require.Positive(t, c.mem.Stats().Used)
 	c.close()
-	require.Equal(t, int64(cachedBounce), dmabuf.Default.Stats().Used-before)
+	require.Equal(t, int64(cachedBounce), c.mem.Stats().Used)
 	c.put(late, slot)
-	require.Equal(t, before, dmabuf.Default.Stats().Used)
+	require.NoError(t, c.mem.Close())
 }
