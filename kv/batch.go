@@ -90,26 +90,16 @@ func (b *Batch) Commit(opts ...WriteOption) error {
 		return ErrClosed
 	}
 	defer b.db.gate.leave(s)
-	if err := b.admit(); err != nil {
+	size := b.Size()
+	if err := b.db.admit(size, b.sets == 0); err != nil {
 		return err
 	}
-	defer b.db.space.done(int64(b.Size()))
+	defer b.db.admitted(size)
 	if err := b.b.Commit(pebbleWriteOptions(opts)); err != nil {
 		return wrap(err)
 	}
 	b.Reset()
 	return nil
-}
-
-// admit is DB.admit for a whole batch, and keeps its size in mind until done: a few large batches at once could
-// otherwise pass on the same free space.
-func (b *Batch) admit() error {
-	size := int64(b.Size())
-	err := b.db.admit(int(size), b.sets == 0)
-	if err == nil {
-		b.db.space.begin(size)
-	}
-	return err
 }
 
 // Reset drops the changes.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -66,7 +67,37 @@ func (db *DB) compactKeys(ctx context.Context, first, last []byte) error {
 	if bytes.Compare(first, last) >= 0 {
 		last = append(slices.Clone(first), 0)
 	}
-	return db.engine.Compact(ctx, first, last, true)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go db.watchFailures(ctx, cancel)
+	if err := db.engine.Compact(ctx, first, last, true); err != nil {
+		return cmp.Or(context.Cause(ctx), err)
+	}
+	return nil
+}
+
+const (
+	// failureLook is how often a waiting Compact looks whether compactions fail, and maxFailures how many it bears with.
+	failureLook = 50 * time.Millisecond
+	maxFailures = 3
+)
+
+// watchFailures ends a compaction that waits behind others which fail again and again: the engine starts one that met a
+// damaged table of L0 anew at once.
+func (db *DB) watchFailures(ctx context.Context, cancel context.CancelCauseFunc) {
+	before := db.events.errors.Load()
+	look := time.NewTicker(failureLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+			if db.events.errors.Load() >= before+maxFailures {
+				cancel(db.events.lastError())
+			}
+		}
+	}
 }
 
 // maxPasses ends a Compact that writers feed as fast as it works. Each pass takes what the one before has left between

@@ -191,11 +191,13 @@ func (c *compactions) tryAgain() {
 // backlog is what waits to be compacted at the top of the tree.
 type backlog struct {
 	bytes     int64 // of memtables, L0 and the base level: one compaction may have to write all of it once more
+	memTables int64 // bytes of memtables alone
 	sublevels int   // overlapping layers of L0
 }
 
 func backlogOf(m *pebble.Metrics) backlog {
-	b := backlog{int64(m.MemTable.Size) + m.Levels[0].TablesSize, int(m.Levels[0].Sublevels)}
+	b := backlog{memTables: int64(m.MemTable.Size), sublevels: int(m.Levels[0].Sublevels)}
+	b.bytes = b.memTables + m.Levels[0].TablesSize
 	for i := 1; i < len(m.Levels); i++ {
 		if size := m.Levels[i].TablesSize; size > 0 {
 			if i < len(m.Levels)-1 { // a tree of two levels has no base level to speak of: compactions take parts of it

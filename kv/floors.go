@@ -32,6 +32,7 @@ type floors struct {
 	reserve     int64 // Sets leave this alone
 	backlogRoom int64 // bytes of L0 and the base level that the room for compactions is for
 	maxExtra    int64 // what more of them may add to the reserve
+	memTables   int64 // bytes of memtables that there is room for
 	stopWrites  int   // layers in L0 that stop writers
 }
 
@@ -39,7 +40,8 @@ type floors struct {
 func floorsFor(total, memTable int64, cluster int) floors {
 	logs := int64(logMemTables*float64(memTable)) + 2*maxManifestSize(memTable) + slackClusters*int64(cluster)
 	var f floors
-	f.flushFloor = logs + memTablesInMemory*memTable
+	f.memTables = memTablesInMemory * memTable
+	f.flushFloor = logs + f.memTables
 	f.deleteFloor = f.flushFloor + compactionMemTables*memTable
 	f.reserve = f.deleteFloor + deleteMemTables*memTable
 	f.backlogRoom = topMemTables * memTable

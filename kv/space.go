@@ -2,6 +2,7 @@ package kv
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,10 @@ import (
 // creditBytes may pass unlooked at while twice the reserve is available, so that a small write costs one atomic add here:
 // the other half of it is more than compactions can take meanwhile.
 const creditBytes = 1 << 20
+
+// keptInMind is the size in bytes from which a change is one to be kept in mind while it is made: a few of them could
+// otherwise pass on the same free space. Smaller ones add up to less than the slack of the reserve.
+const keptInMind = 64 << 10
 
 // admitWait bounds how long a change waits for compactions to give room back.
 const admitWait = 10 * time.Second
@@ -38,6 +43,7 @@ type spaceGuard struct {
 	backlog        func() backlog
 	backlogChanged atomic.Bool
 	extra          atomic.Int64 // bytes of the backlog that the reserve has no room for
+	unflushed      atomic.Int64 // bytes of large changes that wait for their flush, for which it has no room either
 	sublevels      atomic.Int32 // of L0
 
 	compactions compactions
@@ -51,7 +57,8 @@ type spaceGuard struct {
 	flushDeletes func()          // flushes the memtables
 	closing      <-chan struct{} // closed when nobody should wait any more
 
-	committing atomic.Int64 // bytes of batches, of any size, that are being committed
+	large      sync.Mutex   // one large change is admitted at a time
+	committing atomic.Int64 // bytes of large changes that are being made
 	credit     atomic.Int64 // bytes that may pass before anybody looks at the free space again
 
 	// The host's view, refreshed by whoever finds it stale.
@@ -128,9 +135,10 @@ func (g *spaceGuard) short() bool {
 }
 
 // admit lets a change of n bytes through, or says that the device is full. A compaction that is running takes room and
-// mostly gives more back than it took: while one is, a change that finds no room waits for it, admitWait at most.
+// mostly gives more back than it took: while one is, a change that finds no room waits for it, admitWait at most. If there
+// is no error, done follows when the change is made.
 func (g *spaceGuard) admit(n int64, deletes bool) error {
-	if g.credit.Add(-n) >= 0 {
+	if n < keptInMind && g.credit.Add(-n) >= 0 {
 		return nil
 	}
 	err := g.admitNow(n, deletes)
@@ -169,7 +177,25 @@ func (g *spaceGuard) admitNow(n int64, deletes bool) error {
 	if err := g.admitL0(deletes); err != nil {
 		return err
 	}
-	return g.admitAbove(floor, n)
+	floor += g.unflushed.Load()
+	if n < keptInMind {
+		return g.admitAbove(floor, n)
+	}
+	g.large.Lock() // or two would pass on the same free space
+	defer g.large.Unlock()
+	err := g.admitAbove(floor, n)
+	if err == nil {
+		g.committing.Add(n)
+	}
+	return err
+}
+
+// done ends a change of n bytes that was admitted. What a large one leaves in memory is looked at by the next.
+func (g *spaceGuard) done(n int64) {
+	if n >= keptInMind {
+		g.backlogChanged.Store(true)
+		g.committing.Add(-n)
+	}
 }
 
 // admitL0 refuses what could leave writers waiting in the engine for a compaction that will not come: while compactions
@@ -202,6 +228,7 @@ func (g *spaceGuard) lookAtBacklog() {
 		b := g.backlog()
 		g.sublevels.Store(int32(b.sublevels))
 		g.extra.Store(min(g.maxExtra, max(0, b.bytes-g.backlogRoom)))
+		g.unflushed.Store(max(0, b.memTables-g.memTables))
 	}
 }
 
@@ -224,10 +251,6 @@ func (g *spaceGuard) admitAbove(floor, n int64) error {
 	g.unchecked.Add(n)
 	return nil
 }
-
-// begin and done bracket the commit of a batch of n bytes.
-func (g *spaceGuard) begin(n int64) { g.committing.Add(n) }
-func (g *spaceGuard) done(n int64)  { g.committing.Add(-n) }
 
 // refresh looks at the host again if its view is stale.
 func (g *spaceGuard) refresh() {

@@ -290,3 +290,32 @@ func TestFillFraction(t *testing.T) {
 		require.NoError(t, db.Close())
 	}
 }
+
+// TestLargeValuesAtOnce has many goroutines set values at the same moment that together are far more than there is: those
+// that are let in are made, the others refused, and nobody waits for room that never comes.
+func TestLargeValuesAtOnce(t *testing.T) {
+	for _, size := range []int{100 << 10, 3 << 20, 24 << 20} {
+		db := openTest(t, "malloc:192MiB", &Options{CreateIfMissing: true})
+		for round := range 3 {
+			var wg sync.WaitGroup
+			for g := range 16 {
+				wg.Go(func() {
+					v := noise(rand.New(rand.NewPCG(uint64(size), uint64(g))), size)
+					for i := range max(1, (16<<20)/size) {
+						if err := db.Set(fmt.Appendf(nil, "%d/%d/%d", round, g, i), v, NoSync); err != nil && !errors.Is(err, ErrNoSpace) {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+		}
+		m, err := db.Metrics()
+		require.NoError(t, err)
+		t.Logf("%d bytes: %d MB free, %d errors in the background", size, m.Space.FreeBytes>>20, m.BackgroundErrors)
+		require.NoError(t, db.DeleteRange([]byte("0"), []byte("9")))
+		require.NoError(t, db.Compact(t.Context(), nil, nil))
+		waitForSpace(t, db)
+		require.NoError(t, db.Close())
+	}
+}

@@ -47,9 +47,11 @@ func (db *DB) Set(key, value []byte, opts ...WriteOption) error {
 		return ErrClosed
 	}
 	defer db.gate.leave(s)
-	if err := db.admit(len(key)+len(value), false); err != nil {
+	n := len(key) + len(value)
+	if err := db.admit(n, false); err != nil {
 		return err
 	}
+	defer db.admitted(n)
 	return wrap(db.engine.Set(key, value, pebbleWriteOptions(opts)))
 }
 
@@ -67,6 +69,7 @@ func (db *DB) Delete(key []byte, opts ...WriteOption) error {
 	if err := db.admit(len(key), true); err != nil {
 		return err
 	}
+	defer db.admitted(len(key))
 	return wrap(db.engine.Delete(key, pebbleWriteOptions(opts)))
 }
 
@@ -84,9 +87,11 @@ func (db *DB) DeleteRange(start, end []byte, opts ...WriteOption) error {
 	if bytes.Compare(start, end) >= 0 {
 		return nil // an empty range
 	}
-	if err := db.admit(len(start)+len(end), true); err != nil {
+	n := len(start) + len(end)
+	if err := db.admit(n, true); err != nil {
 		return err
 	}
+	defer db.admitted(n)
 	return wrap(db.engine.DeleteRange(start, end, pebbleWriteOptions(opts)))
 }
 
@@ -97,6 +102,9 @@ func (db *DB) admit(n int, deletes bool) error {
 	}
 	return db.space.admit(int64(n)+batchOverhead, deletes)
 }
+
+// admitted ends a change that admit has let in.
+func (db *DB) admitted(n int) { db.space.done(int64(n) + batchOverhead) }
 
 func checkSizes(key, value []byte) error {
 	if len(key) > MaxKeySize {
