@@ -82,9 +82,10 @@ func overwrites(name string, n int) []Op {
 // failing is which operations of the device fail, and how.
 type failing struct {
 	op    bdev.Op
-	nth   int // from 1
-	times int // faultbdev.Always for ever
-	drops bool
+	nth   int   // from 1
+	times int   // faultbdev.Always for ever
+	drops bool  // of flushes: what they cover is lost
+	from  int64 // only operations behind this byte offset count and fail
 }
 
 func (f failing) String() string {
@@ -95,16 +96,25 @@ func (f failing) String() string {
 	if f.drops {
 		times += ", dropping what it should have made durable"
 	}
+	if f.from > 0 {
+		times += ", of those to file data"
+	}
 	return fmt.Sprintf("%v %d fails %s", f.op, f.nth, times)
 }
 
-// failings are the ways in which operations of one kind may fail from the nth on.
-func failings(op bdev.Op, nth int) []failing {
-	if op == bdev.OpFlush {
-		return []failing{{op, nth, 1, false}, {op, nth, 1, true}, {op, nth, faultbdev.Always, false}}
+// tries is how often a transfer is tried before its error is reported.
+const tries = 3
+
+// failings are the ways in which operations of one kind may fail from the nth on. File data begins at byte offset data.
+func failings(op bdev.Op, nth int, data int64) []failing {
+	list := []failing{{op: op, nth: nth, times: 1}, {op: op, nth: nth, times: faultbdev.Always}}
+	switch op {
+	case bdev.OpFlush:
+		return append(list, failing{op: op, nth: nth, times: 1, drops: true})
+	case bdev.OpWrite: // the journal goes on and may say what is not true
+		list = append(list, failing{op: op, nth: nth, times: faultbdev.Always, from: data})
 	}
-	const outlast = 3 // tries of one transfer
-	return []failing{{op, nth, 1, false}, {op, nth, outlast, false}, {op, nth, faultbdev.Always, false}}
+	return append(list, failing{op: op, nth: nth, times: tries})
 }
 
 // FailAll is FailEvery for every workload.
@@ -133,6 +143,10 @@ func FailEvery(ctx context.Context, w Workload, stride int, o Options) (Counts, 
 	if err != nil {
 		return done.now(), err
 	}
+	data, err := dataStart(start.Snapshot())
+	if err != nil {
+		return done.now(), err
+	}
 	var list []failing
 	for _, op := range []bdev.Op{bdev.OpRead, bdev.OpWrite, bdev.OpFlush} {
 		n, err := w.count(start, left, op)
@@ -140,7 +154,7 @@ func FailEvery(ctx context.Context, w Workload, stride int, o Options) (Counts, 
 			return done.now(), fmt.Errorf("%s: without faults: %w", w.Name, err)
 		}
 		for nth := 1 + int(o.Seed%uint64(stride)); nth <= n; nth += stride {
-			list = append(list, failings(op, nth)...)
+			list = append(list, failings(op, nth, data)...)
 		}
 	}
 	err = each(ctx, o.Workers, len(list), func(i int) error {
@@ -260,7 +274,7 @@ func (r *faultRun) work() error {
 		disk.FailFlush(int64(r.nth), crashbdev.LoseAll, 1)
 	} else {
 		r.rule = faults.Inject(faultbdev.Rule{
-			Ops: bdev.Ops(r.op), Skip: r.nth - 1, Count: r.times, Fault: faultbdev.Fail(bdev.ErrIO),
+			Ops: bdev.Ops(r.op), Offset: r.from, Skip: r.nth - 1, Count: r.times, Fault: faultbdev.Fail(bdev.ErrIO),
 		})
 	}
 	dev, err := r.tape.open()
@@ -370,7 +384,7 @@ func (r *faultRun) judgeErrors() error {
 		return fmt.Errorf("one repetition would have done: %w", r.errs[0])
 	case r.op == bdev.OpFlush && len(r.errs) == 0:
 		return errors.New("a flush failed and nobody was told")
-	case r.op == bdev.OpWrite && r.times == faultbdev.Always && len(r.errs) == 0:
+	case r.op == bdev.OpWrite && r.times == faultbdev.Always && r.from == 0 && len(r.errs) == 0:
 		return errors.New("nothing could be written and nobody was told")
 	}
 	return nil

@@ -23,17 +23,25 @@ type lateWrites struct {
 
 func newLateWrites(disk *crashbdev.Disk, most time.Duration, seed uint64) (*lateWrites, error) {
 	l := &lateWrites{most: most, rng: rand.New(rand.NewPCG(seed, 2))}
-	err := onDisk(crashbdev.FromImage(disk.Snapshot(), crashbdev.Options{}), func(dev *bdev.Device) error {
+	var err error
+	if l.from, err = dataStart(disk.Snapshot()); err != nil {
+		return nil, err
+	}
+	l.direct, err = disk.Open("crashsim:direct")
+	return l, err
+}
+
+// dataStart is the byte offset where file data begins: behind the metadata and the journal, which was the first to take
+// clusters.
+func dataStart(image *crashbdev.Image) (start int64, err error) {
+	err = onDisk(crashbdev.FromImage(image, crashbdev.Options{}), func(dev *bdev.Device) error {
 		return mounted(dev, func(fs *blobfs.FS) error {
 			i := fs.Store().Info()
-			l.from = i.MetadataClusters*int64(i.ClusterSize) + i.JournalSize // which was the first to take clusters
+			start = i.MetadataClusters*int64(i.ClusterSize) + i.JournalSize
 			return nil
 		})
 	})
-	if err == nil {
-		l.direct, err = disk.Open("crashsim:direct")
-	}
-	return l, err
+	return start, err
 }
 
 func (l *lateWrites) close() { _ = l.direct.Close() }
