@@ -21,7 +21,7 @@ type compactions struct {
 	mu      sync.Mutex
 	running int
 	stuck   int       // of these, how many wait for the others' room
-	ended   time.Time // when the last one ended
+	ended   time.Time // when the last one ended, or the last of their tables was removed
 	failures
 	retries
 }
@@ -41,6 +41,13 @@ func (c *compactions) end(info pebble.CompactionInfo) {
 	if c.failing() {
 		c.schedule(c.tryAgain)
 	}
+}
+
+// removed takes note of a table that is gone: others may follow.
+func (c *compactions) removed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = time.Now()
 }
 
 // failure is why compactions fail at present, or nil.

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -22,36 +23,37 @@ func compactionOf(from, to int, err error) pebble.CompactionInfo {
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c compactions
-		looks, made := 0, 0
+		var looks, made atomic.Int32
 		run := func(info pebble.CompactionInfo) {
 			c.begin()
 			c.end(info)
 		}
-		reset := func() { looks, made = 0, 0 }
+		reset := func() { looks.Store(0); made.Store(0) }
 		run(compactionOf(3, 4, syscall.ENOSPC)) // while the engine opens
 		c.start(func(key []byte) {
-			if looks++; key != nil {
+			looks.Add(1)
+			if key != nil {
+				made.Add(1)
 				require.Contains(t, []string{"k0", "k3"}, string(key))
-				made++
 			}
 		})
 		require.ErrorIs(t, c.failure(), ErrNoSpace)
 		time.Sleep(10*retryEvery + retryEvery/2)
-		require.Equal(t, 10, looks)
+		require.EqualValues(t, 10, looks.Load())
 		time.Sleep(failureLasts)
 		require.NoError(t, c.failure())
-		require.Equal(t, 1, made)
+		require.EqualValues(t, 1, made.Load())
 		reset()
 		time.Sleep(time.Hour)
-		require.Zero(t, looks, "nothing fails any more")
+		require.Zero(t, looks.Load(), "nothing fails any more")
 
 		run(compactionOf(3, 4, pebble.ErrCorruption))
 		time.Sleep(4 * time.Minute)
 		require.ErrorIs(t, c.failure(), ErrCorrupt, "the engine leaves damaged tables alone for five minutes")
-		require.Zero(t, made)
+		require.Zero(t, made.Load())
 		time.Sleep(2 * time.Minute)
 		require.NoError(t, c.failure())
-		require.Equal(t, 1, made)
+		require.EqualValues(t, 1, made.Load())
 
 		run(compactionOf(0, 4, syscall.ENOSPC))
 		time.Sleep(time.Hour)
@@ -69,7 +71,7 @@ func TestRetry(t *testing.T) {
 		reset()
 		run(compactionOf(0, 4, syscall.ENOSPC))
 		time.Sleep(time.Minute)
-		require.Zero(t, looks)
+		require.Zero(t, looks.Load())
 	})
 }
 

@@ -28,8 +28,11 @@ func (e *events) listener(l Logger, g *spaceGuard) *pebble.EventListener {
 			g.tablesChanged()
 		},
 		TableCreated: func(pebble.TableCreateInfo) { g.filesChanged() },
-		TableDeleted: func(pebble.TableDeleteInfo) { g.filesChanged() },
-		WALCreated:   func(pebble.WALCreateInfo) { g.filesChanged() },
+		TableDeleted: func(pebble.TableDeleteInfo) {
+			g.compactions.removed()
+			g.filesChanged()
+		},
+		WALCreated: func(pebble.WALCreateInfo) { g.filesChanged() },
 	}
 	if l == nil {
 		return &ours

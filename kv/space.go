@@ -153,6 +153,7 @@ func (g *spaceGuard) admit(n int64, deletes bool) error {
 	}
 	deadline := time.Now().Add(admitWait)
 	for err != nil && !g.over() && g.compactions.awaitChange() && time.Now().Before(deadline) {
+		g.look() // the view of the host may be older than what was given back to it
 		err = g.admitNow(n, deletes)
 	}
 	return err

@@ -246,6 +246,7 @@ func TestHostCheckFollowsBytes(t *testing.T) {
 	looks = 0
 	for range 100 {
 		require.NoError(t, g.admit(hostCheckBytes/10, false))
+		g.done(hostCheckBytes / 10)
 		g.credit.Store(0)
 	}
 	require.GreaterOrEqual(t, looks, 9)
