@@ -11,7 +11,8 @@ const (
 	stackMemory     = 48 << 20 // our stack's write-behind, read-ahead and bounce buffers, and what describes files
 	memTablesAtOnce = 4        // of --write_buffer_size each: kv's options stop writers at this many
 	minPageCache    = 16 << 20 // left to the kernel when the host engine's block cache is large
-	smallShare      = 8        // the host's small block cache is this part of what is left, and its small page cache too
+	smallShare      = 8        // the small block cache of the host is this part of what is left
+	pageCacheShare  = 4        // and its small page cache this: with less a limit of 224 MiB killed it in readseq
 )
 
 // A block cache of n bytes takes up more: the allocator's own, and holes between blocks of many sizes. A quarter was seen
@@ -71,7 +72,7 @@ func splitsFor(s *settings) ([]split, error) {
 	}
 	left := total - fixed
 	small := max(cacheWithin(left/smallShare), minCacheSize)
-	large := cacheWithin(left - max(left/smallShare, minPageCache))
+	large := cacheWithin(left - max(left/pageCacheShare, minPageCache))
 	return append(splits,
 		split{Engine: engineHostFS, Name: "small", CacheSize: small, PageCache: left - cacheFootprint(small)},
 		split{Engine: engineHostFS, Name: "large", CacheSize: large, PageCache: left - cacheFootprint(large)}), nil

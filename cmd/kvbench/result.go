@@ -255,7 +255,7 @@ func (se *session) meaningless(b *benchmark, host []measurement) string {
 			return fmt.Sprintf("no ratio: %s lies in memory (%s), nothing here is about a disk", c.cfg.Place, c.fsName)
 		}
 	}
-	if b.writes && b.durable(se.Sync) {
+	if (b.writes || b.files) && b.durable(se.Sync) {
 		return ""
 	}
 	for i := range host {
