@@ -138,3 +138,35 @@ func TestWritesAreRefusedWhileL0CannotBeCompacted(t *testing.T) {
 	full(0)
 	require.NoError(t, db.Set(key(1), nil))
 }
+
+// TestRefusedCloseLeavesTheStoreUsable has a snapshot come and go while the store is being closed: after a Close that was
+// refused, also late, everything works as before.
+func TestRefusedCloseLeavesTheStoreUsable(t *testing.T) {
+	for range 50 {
+		db := openTest(t, "malloc:16MiB", &Options{CreateIfMissing: true, CacheSize: -1, CompressedCacheSize: -1})
+		sn := make(chan *Snapshot)
+		go func() {
+			s, _ := db.NewSnapshot() // fails if the store was closed before
+			sn <- s
+		}()
+		err := db.Close()
+		s := <-sn
+		if err != nil {
+			require.ErrorIs(t, err, ErrOpenHandles)
+			require.NoError(t, db.Set(key(1), nil))
+			require.NoError(t, db.Flush())
+			require.NoError(t, db.Compact(t.Context(), nil, nil))
+		}
+		if s != nil {
+			require.NoError(t, s.Close())
+		}
+	}
+	db := newTest(t) // the refusal behind the gate, which is rare, step by step
+	db.cancel(ErrClosed)
+	require.True(t, db.gate.close())
+	db.live()
+	db.gate.open()
+	require.NoError(t, db.Set(key(1), nil))
+	require.NoError(t, db.Flush())
+	require.NoError(t, db.Compact(t.Context(), nil, nil))
+}

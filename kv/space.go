@@ -53,9 +53,9 @@ type spaceGuard struct {
 	freePages    atomic.Int64
 	pagesChanged atomic.Bool
 
-	deletes      atomic.Bool     // some may be in a memtable
-	flushDeletes func()          // flushes the memtables
-	closing      <-chan struct{} // closed when nobody should wait any more
+	deletes      atomic.Bool // some may be in a memtable
+	flushDeletes func()      // flushes the memtables
+	closing      func() bool // true when nobody should wait any more
 
 	large      sync.Mutex   // one large change is admitted at a time
 	committing atomic.Int64 // bytes of large changes that are being made
@@ -70,7 +70,7 @@ type spaceGuard struct {
 
 // newSpaceGuard makes one that does not know the memtables yet: sizeFor must follow.
 func newSpaceGuard(fs *blobfs.FS, host hostSpace) *spaceGuard {
-	g := &spaceGuard{fs: fs, host: host, origin: time.Now(), backlog: func() backlog { return backlog{} }, flushDeletes: func() {}}
+	g := &spaceGuard{fs: fs, host: host, origin: time.Now(), backlog: func() backlog { return backlog{} }, flushDeletes: func() {}, closing: func() bool { return false }}
 	g.look()
 	return g
 }
@@ -152,21 +152,11 @@ func (g *spaceGuard) admit(n int64, deletes bool) error {
 		g.flushDeletes() // a delete frees nothing before it is in a table
 	}
 	deadline := time.Now().Add(admitWait)
-	for err != nil && !g.over() && g.compactions.awaitChange() && time.Now().Before(deadline) {
+	for err != nil && !g.closing() && g.compactions.awaitChange() && time.Now().Before(deadline) {
 		g.look() // the view of the host may be older than what was given back to it
 		err = g.admitNow(n, deletes)
 	}
 	return err
-}
-
-// over reports that the store is being closed.
-func (g *spaceGuard) over() bool {
-	select {
-	case <-g.closing:
-		return true
-	default:
-		return false
-	}
 }
 
 // admitNow is admit without waiting.

@@ -73,7 +73,7 @@ func openOn(dev *bdev.Device, o Options) (*DB, error) {
 		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), fs.Close())
 	}
 	db := &DB{name: dev.Name(), opts: o, fs: fs, dev: dev}
-	db.ctx, db.cancel = context.WithCancelCause(context.Background())
+	db.live()
 	if err := db.openEngine(); err != nil {
 		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), db.blocks.Close(), fs.Close())
 	}
@@ -83,7 +83,7 @@ func openOn(dev *bdev.Device, o Options) (*DB, error) {
 // openEngine starts the engine on the mounted file system.
 func (db *DB) openEngine() error {
 	db.space = newSpaceGuard(db.fs, hostSpaceOf(db.name))
-	db.space.closing = db.ctx.Done()
+	db.space.closing = func() bool { return db.ctx.Err() != nil }
 	memTable := db.opts.memTableSize(db.space.usable())
 	db.space.sizeFor(memTable)
 	po := pebbleOptions(&db.opts, memTable)
@@ -164,12 +164,16 @@ func (db *DB) Close() error {
 		return ErrClosed
 	}
 	if err := db.openHandles(); err != nil {
+		db.live() // nobody is inside the gate to see it change
 		db.gate.open()
 		return err
 	}
 	db.space.compactions.stop()
 	return wrap(errors.Join(db.engine.Close(), db.blocks.Close(), db.fs.Close(), db.dev.Close()))
 }
+
+// live makes the context that Close ends.
+func (db *DB) live() { db.ctx, db.cancel = context.WithCancelCause(context.Background()) }
 
 func (db *DB) openHandles() error {
 	if n := db.handles.Load(); n > 0 {
