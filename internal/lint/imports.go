@@ -14,7 +14,7 @@ type rule struct {
 // that are not tests; tests may reach for simulators and conformance suites.
 var importTable = []rule{
 	{fuseMount, []string{"blobfs", fuse + "/fs", fuse + "/fuse"}},
-	{"cmd/blobcli", []string{"blobfs", "blobstore", "bdev", "bdev/open", fuseMount, "github.com/spf13/cobra", "golang.org/x/term"}},
+	{"cmd/blobcli", []string{"blobfs", "blobstore", "bdev", "bdev/open", "nvme", "nvme/*", fuseMount, "github.com/spf13/cobra", "golang.org/x/term"}},
 	{"cmd", []string{"*"}},
 	{"kv", []string{"vfsadapter", "blobfs", "blobstore", "bdev", "bdev/open", pebble, pebble + "/bloom", pebble + "/sstable"}},
 	{"vfsadapter", []string{"blobfs", pebble + "/vfs"}},
@@ -23,8 +23,9 @@ var importTable = []rule{
 	{"blobstore", []string{"bdev"}},
 	{"bdev/open", []string{"bdev", "bdev/*"}},
 	{"bdev/bdevtest", []string{"bdev", testify}},
-	{"bdev/nvmebdev", []string{"bdev", "reactor", "nvme"}},
+	{"bdev/nvmebdev", []string{"bdev", "reactor", "nvme", "nvme/*"}},
 	{"bdev", []string{"bdev", "reactor"}},
+	{"nvme/spec", nil},
 	{"nvme", []string{"nvme", "nvme/spec"}},
 	{"reactor", []string{"reactor"}},
 	{"internal/judges", []string{"blobfs", "blobstore", "bdev", "bdev/*", sqlite, sqlite + "/vfs", goleveldb + "/storage", testify}},

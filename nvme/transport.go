@@ -1,0 +1,44 @@
+package nvme
+
+// Transport reaches one controller: its registers, memory that it can read and write, its interrupts. A controller on
+// PCI is reached through vfio (package vfio), one in another process over a vfio-user socket (package vfiouser), one in
+// this process directly (package softctrl). Register offsets count from the start of BAR 0.
+//
+// Any goroutine may call any method. After Close, and once the controller is gone, every method but Close returns an error
+// that wraps ErrGone.
+type Transport interface {
+	// Name says which controller it is, as a user wrote it: a PCI address, a socket's folder.
+	Name() string
+	// Load32 and Load64 read a register, Store32 and Store64 write one. A transport that cannot do 64 bits at once reads or
+	// writes the lower half first (NVMe base 2.0, section 3.1.3).
+	Load32(offset uint32) (uint32, error)
+	Load64(offset uint32) (uint64, error)
+	Store32(offset uint32, value uint32) error
+	Store64(offset uint32, value uint64) error
+	// Window returns size bytes of BAR 0 as memory that may be loaded and stored atomically, nil where that part is not
+	// mapped. The driver rings doorbells through it, and places queues in a controller memory buffer.
+	Window(offset uint32, size int) []byte
+	// Alloc returns zeroed memory that the controller reaches at IOVA in one piece, page aligned.
+	Alloc(size int) (DMA, error)
+	// Free ends the controller's access to what Alloc gave and releases it.
+	Free(m DMA) error
+	// Map lets the controller reach memory of the caller, which starts and ends at a page, stays locked, and is contiguous from
+	// the returned address on. ErrNotShareable where the transport cannot reach memory of that kind.
+	Map(b []byte) (iova uint64, err error)
+	// Unmap ends what Map began; b is the same slice.
+	Unmap(b []byte) error
+	// Vectors is how many interrupt vectors there are; 0 means that a completion can only be polled for.
+	Vectors() int
+	// Interrupt makes the vector signal an eventfd(2) that the caller owns; -1 ends it.
+	Interrupt(vector int, eventfd int) error
+	// Reset resets the whole function, where the transport can (PCI function level reset); ErrUnsupported where it cannot.
+	Reset() error
+	// Close ends the controller's access to all memory and releases everything. The controller is to be disabled before.
+	Close() error
+}
+
+// DMA is memory that a controller reaches.
+type DMA struct {
+	Bytes []byte // page aligned
+	IOVA  uint64 // the address of Bytes[0] for the controller
+}
