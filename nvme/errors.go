@@ -113,3 +113,11 @@ func retryable(s spec.Status) bool {
 	}
 	return false
 }
+
+// joinErrors keeps the first error and adds the second.
+func joinErrors(first, second error) error {
+	if first == nil || second == nil {
+		return errors.Join(first, second)
+	}
+	return fmt.Errorf("%w (and then %w)", first, second)
+}

@@ -45,6 +45,11 @@ type NamespaceInfo struct {
 	Format         int // index of the LBA format
 	Identify       spec.IdentifyNamespace
 	IDs            spec.Descriptors
+
+	unit       uint32 // bytes of Buf for a block
+	unitShift  uint8  // log2 of it; 0 when it is no power of two
+	perCmd     [numOps]uint64
+	trimRanges uint64 // ranges of one command
 }
 
 // OpSet is a set of operations.

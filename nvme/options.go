@@ -10,7 +10,8 @@ import (
 type Options struct {
 	// Queues is how many I/O queue pairs to ask the controller for; it may grant fewer. 0 is one for each P.
 	Queues int
-	// Depth is how many commands a queue pair has outstanding at most, 0 is 128. The controller may allow fewer.
+	// Depth is the size of the rings of a queue pair in entries; one fewer commands are outstanding at most. 0 is 128. The
+	// controller may allow fewer, and so does memory with many queues.
 	Depth int
 	// MaxTransfer bounds the data of one command, in bytes; larger requests are split. 0 is 256 KiB. MDTS may be lower.
 	MaxTransfer int
@@ -26,8 +27,6 @@ type Options struct {
 	KeepAlive time.Duration
 	// NoShadowDoorbells and NoSGL turn features off that are used where the controller offers them.
 	NoShadowDoorbells, NoSGL bool
-	// MemoryQueues places submission queues in the controller memory buffer where there is one.
-	MemoryQueues bool
 	// Clock is the time; nil is the system's.
 	Clock Clock
 	// OnEvent is called with what the controller reports, on the goroutine that polls it, with no lock of the driver held.
