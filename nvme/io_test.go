@@ -1,0 +1,40 @@
+package nvme_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobkv/blobkv/nvme"
+	"github.com/blobkv/blobkv/nvme/softctrl"
+)
+
+func TestReadWrite(t *testing.T) {
+	for _, s := range []setup{
+		{},
+		{cfg: softctrl.Config{SGL: true}},
+		{cfg: softctrl.Config{Shadow: true}},
+		{cfg: softctrl.Config{Shadow: true, DoorbellStride: 2}},
+		{cfg: softctrl.Config{MDTS: 1}},
+		{cfg: softctrl.Config{MDTS: softctrl.NoLimit}, o: nvme.Options{MaxTransfer: 2 << 20}},
+		{cfg: softctrl.Config{Entries: 4}},
+		{o: nvme.Options{Depth: 2}},
+	} {
+		t.Run(fmt.Sprintf("%+v", s.cfg), func(t *testing.T) {
+			rng := newRand(t)
+			r := newRig(t, s)
+			for range 40 {
+				blocks := 1 + rng.IntN(1400)
+				lba := uint64(rng.IntN(numBlocks - blocks))
+				r.used = 4 * rng.IntN(2000)
+				w := r.buf(blocks*blockSize, rng)
+				r.used += 4 * rng.IntN(2000)
+				b := r.buf(blocks*blockSize, rng)
+				r.write(lba, w)
+				require.Equal(t, w, r.read(lba, b))
+			}
+			require.Zero(t, r.q.Outstanding())
+		})
+	}
+}

@@ -1,0 +1,196 @@
+package softctrl
+
+import (
+	"encoding/binary"
+
+	"github.com/blobkv/blobkv/nvme/spec"
+)
+
+const pageSize = 4096
+
+// scratch is what a queue needs to find the memory of a command; used again for the next one.
+type scratch struct {
+	parts  [][]byte
+	buf    []byte
+	expect []byte
+}
+
+// locate finds the n bytes of host memory that a command's data pointer names, in pieces.
+func (c *Controller) locate(s *scratch, cmd *spec.Command, n int, write bool) ([][]byte, spec.Status) {
+	s.parts = s.parts[:0]
+	var status spec.Status
+	switch cmd.Flags & spec.PSDTMask {
+	case 0:
+		status = c.walkPRP(s, cmd.PRP1, cmd.PRP2, n, write)
+	case spec.PSDTSGL:
+		if !c.cfg.SGL {
+			return nil, spec.StatusInvalidField
+		}
+		status = c.walkSGL(s, cmd.SGL(), n, write)
+	default:
+		return nil, spec.StatusInvalidField
+	}
+	return s.parts, status
+}
+
+// part adds memory; in pages where it is not in one piece.
+func (c *Controller) part(s *scratch, iova uint64, n int, write bool) spec.Status {
+	if b := c.mem.Translate(iova, n, write); b != nil {
+		s.parts = append(s.parts, b)
+		return spec.StatusSuccess
+	}
+	for n > 0 {
+		k := min(n, pageSize-int(iova&(pageSize-1)))
+		b := c.mem.Translate(iova, k, write)
+		if b == nil {
+			return spec.StatusDataTransferError
+		}
+		s.parts = append(s.parts, b)
+		iova, n = iova+uint64(k), n-k
+	}
+	return spec.StatusSuccess
+}
+
+// walkPRP follows PRP entries (base 2.0, section 4.1.1).
+func (c *Controller) walkPRP(s *scratch, prp1, prp2 uint64, n int, write bool) spec.Status {
+	if prp1&3 != 0 {
+		return spec.StatusPRPOffset
+	}
+	first := min(n, pageSize-int(prp1&(pageSize-1)))
+	if st := c.part(s, prp1, first, write); !st.OK() {
+		return st
+	}
+	if n -= first; n == 0 {
+		return spec.StatusSuccess
+	}
+	if n <= pageSize {
+		if prp2&(pageSize-1) != 0 {
+			return spec.StatusPRPOffset
+		}
+		return c.part(s, prp2, n, write)
+	}
+	return c.walkList(s, prp2, n, write)
+}
+
+// walkList follows a PRP list. The last entry of a page of entries points to the next one when there is more.
+func (c *Controller) walkList(s *scratch, list uint64, n int, write bool) spec.Status {
+	if list&7 != 0 {
+		return spec.StatusPRPOffset
+	}
+	for n > 0 {
+		room := (pageSize - int(list&(pageSize-1))) / 8
+		need := (n + pageSize - 1) / pageSize
+		b := c.mem.Translate(list, min(room, need)*8, false)
+		if b == nil {
+			return spec.StatusDataTransferError
+		}
+		chained := need > room
+		for len(b) > 0 && n > 0 {
+			entry := binary.LittleEndian.Uint64(b)
+			if b = b[8:]; len(b) == 0 && chained {
+				if entry&(pageSize-1) != 0 {
+					return spec.StatusPRPOffset
+				}
+				list = entry
+				break
+			}
+			if entry&(pageSize-1) != 0 {
+				return spec.StatusPRPOffset
+			}
+			k := min(n, pageSize)
+			if st := c.part(s, entry, k, write); !st.OK() {
+				return st
+			}
+			n -= k
+		}
+	}
+	return spec.StatusSuccess
+}
+
+// maxSegments bounds how many SGL segments are followed, which a host could make a loop.
+const maxSegments = 64
+
+// walkSGL follows SGL descriptors (base 2.0, section 4.1.2).
+func (c *Controller) walkSGL(s *scratch, d spec.SGL, n int, write bool) spec.Status {
+	left := n
+	switch d.Type {
+	case spec.SGLTypeData:
+		return c.dataBlock(s, d, &left, write)
+	case spec.SGLTypeSegment, spec.SGLTypeLastSegment:
+	default:
+		return spec.StatusSGLType
+	}
+	for range maxSegments {
+		last := d.Type == spec.SGLTypeLastSegment
+		if d.Length == 0 || d.Length%spec.SGLSize != 0 || d.Length > pageSize {
+			return spec.StatusInvalidSGLSegment
+		}
+		b := c.mem.Translate(d.Address, int(d.Length), false)
+		if b == nil {
+			return spec.StatusDataTransferError
+		}
+		more := false
+		for ; len(b) > 0 && !more; b = b[spec.SGLSize:] {
+			d.Get(b)
+			switch {
+			case d.Type == spec.SGLTypeData:
+				if st := c.dataBlock(s, d, &left, write); !st.OK() && left > 0 {
+					return st
+				}
+			case (d.Type == spec.SGLTypeSegment || d.Type == spec.SGLTypeLastSegment) && len(b) == spec.SGLSize && !last:
+				more = true
+			default:
+				return spec.StatusSGLType
+			}
+		}
+		if !more {
+			if left > 0 {
+				return spec.StatusDataSGLLength
+			}
+			return spec.StatusSuccess
+		}
+	}
+	return spec.StatusInvalidSGLSegment
+}
+
+// dataBlock adds the memory of one descriptor.
+func (c *Controller) dataBlock(s *scratch, d spec.SGL, left *int, write bool) spec.Status {
+	k := min(int(d.Length), *left)
+	if k == 0 {
+		return spec.StatusDataSGLLength
+	}
+	*left -= k
+	if st := c.part(s, d.Address, k, write); !st.OK() {
+		return st
+	}
+	if *left > 0 {
+		return spec.StatusDataSGLLength
+	}
+	return spec.StatusSuccess
+}
+
+// toHost copies data to where a command wants it; what does not fit is left out.
+func (c *Controller) toHost(sq *subQueue, cmd *spec.Command, data []byte, n int) spec.Status {
+	n = min(n, len(data))
+	parts, st := c.locate(&sq.scratch, cmd, n, true)
+	if !st.OK() {
+		return st
+	}
+	for _, p := range parts {
+		data = data[copy(p, data):]
+	}
+	return spec.StatusSuccess
+}
+
+// fromHost copies n bytes of a command's data.
+func (c *Controller) fromHost(sq *subQueue, cmd *spec.Command, n int) ([]byte, spec.Status) {
+	parts, st := c.locate(&sq.scratch, cmd, n, false)
+	if !st.OK() {
+		return nil, st
+	}
+	b := make([]byte, 0, n)
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return b, spec.StatusSuccess
+}

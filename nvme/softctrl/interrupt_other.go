@@ -1,0 +1,16 @@
+//go:build !linux
+
+package softctrl
+
+import (
+	"fmt"
+
+	"github.com/blobkv/blobkv/nvme"
+)
+
+// Interrupt needs eventfd(2), which is Linux's.
+func (t *Transport) Interrupt(vector, eventfd int) error {
+	return fmt.Errorf("%s: interrupts: %w", t.Name(), nvme.ErrUnsupported)
+}
+
+func (t *Transport) signal(uint16) {}
