@@ -23,7 +23,7 @@ const (
 // session is one run of kvbench.
 type session struct {
 	settings
-	rows       []*benchmark
+	rows       []rowPlan
 	contenders []*contender
 	made       madeFiles
 	out        reporter
@@ -45,8 +45,8 @@ func runBench(ctx context.Context, s settings, stdout, stderr io.Writer) (err er
 	if err := se.startEngines(stderr); err != nil {
 		return err
 	}
-	for _, b := range se.rows {
-		if err := se.row(ctx, b); err != nil {
+	for _, p := range se.rows {
+		if err := se.row(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -62,42 +62,16 @@ func newSession(s settings, stdout, stderr io.Writer) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	se := &session{settings: s, rows: rows, progress: newProgressLine(stderr)}
+	se := &session{settings: s, progress: newProgressLine(stderr)}
 	se.out = newReporter(s.Format, stdout, stderr)
-	if se.rows, err = se.usableRows(rows); err != nil {
+	if rows, err = se.usableRows(rows); err != nil {
 		return nil, err
 	}
+	se.rows = planRows(rows, se.Threads)
 	if err := se.plan(); err != nil {
 		return nil, errors.Join(err, se.made.remove())
 	}
 	return se, nil
-}
-
-// usableRows leaves out the rows that need a fresh store when an existing one is used, and refuses a list that starts by
-// reading nothing.
-func (se *session) usableRows(rows []*benchmark) ([]*benchmark, error) {
-	if se.UseExistingDB {
-		usable := slices.DeleteFunc(slices.Clone(rows), func(b *benchmark) bool {
-			if b.fresh {
-				se.notes = append(se.notes, b.name+" needs a fresh store and is skipped: --use_existing_db")
-			}
-			return b.fresh
-		})
-		if len(usable) == 0 {
-			return nil, usagef("--benchmarks %s needs a fresh store, and --use_existing_db asks for the one that is there", se.Benchmarks)
-		}
-		return usable, nil
-	}
-	for _, b := range rows {
-		if b.files {
-			continue // needs no keys, and makes none
-		}
-		if !b.fresh && b.name != "overwrite" {
-			return nil, usagef("--benchmarks has %s before there is data: put fillseq or fillrandom before it, or --use_existing_db", b.name)
-		}
-		break
-	}
-	return rows, nil
 }
 
 // plan decides where the stores lie and how memory is split.
@@ -106,7 +80,7 @@ func (se *session) plan() error {
 	if err != nil {
 		return err
 	}
-	if ours.Kind == placeRAM && slices.ContainsFunc(se.rows, func(b *benchmark) bool { return b.files }) {
+	if ours.Kind == placeRAM && slices.ContainsFunc(se.rows, func(p rowPlan) bool { return p.files }) {
 		return usagef("smallfiles closes the store to open the file system below it, and a store in RAM is gone then: name an image with --device")
 	}
 	places := map[string]place{engineBlobKV: ours}

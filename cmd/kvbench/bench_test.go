@@ -65,6 +65,24 @@ func TestEveryBenchmarkOnBothEngines(t *testing.T) {
 	require.DirExists(t, filepath.Join(dir, "kvbench-hostfs"))
 }
 
+// Every number of threads has its row on the same data, with a ratio and CPU of the machine.
+func TestThreadsList(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "x.img")
+	out, err := kvbench(t, context.Background(), small("--device", image, "--vs", "hostfs", "--threads", "1,4",
+		"--benchmarks", "fillrandom,readrandom,readwhilewriting", "--benchmark_write_rate_limit", "1MiB")...)
+	require.NoError(t, err)
+	rows := parseRows(t, out)
+	require.Len(t, rows, 3*5)
+	for i, threads := range []float64{1, 1, 4, 1, 4} {
+		for _, r := range rows[3*i : 3*i+3] {
+			require.Equal(t, threads, r["threads"], "%v", r)
+		}
+		require.Equal(t, 300.0, rows[3*i]["ops"])
+		require.Contains(t, rows[3*i], "sys_cpu_us_per_op")
+	}
+	require.Greater(t, rows[6]["found"], 100.0, "the data is still there")
+}
+
 func TestExistingStoreIsNeverTouchedUnasked(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()

@@ -86,11 +86,12 @@ func workloadFlags(s *settings) *pflag.FlagSet {
 	f := newFlagSet()
 	f.StringVar(&s.Benchmarks, "benchmarks", s.Benchmarks, "what to run, in order, comma separated (listed below)")
 	f.Int64Var(&s.Num, "num", s.Num, "number of keys, and of operations of a row, shared by its threads")
-	f.IntVar(&s.Threads, "threads", s.Threads, "goroutines that call the store at once")
+	f.IntSliceVar(&s.Threads, "threads", s.Threads, "goroutines that call the store at once; of a list (1,4,64) rows that read and fillsync run once with each, on the same data, and rows that load with the first")
 	f.DurationVar(&s.Duration, "duration", s.Duration, "run each row but fillseq for this long instead of --num operations (rows that only read, and fillsync, stop after 5s without it)")
 	f.IntVar(&s.Runs, "runs", s.Runs, "repeat each row and report the median")
 	f.Uint64Var(&s.Seed, "seed", s.Seed, "of every random choice")
 	f.BoolVar(&s.Sync, "sync", s.Sync, "make every write of every row durable, as fillsync does")
+	f.Var(&s.WriteRate, "benchmark_write_rate_limit", "bytes that the writer of readwhilewriting writes per second; 0 for as many as it can, which makes CPU for a read that of the writes")
 	f.IntVar(&s.SeekNexts, "seek_nexts", s.SeekNexts, "entries seekrandom reads after each seek")
 	return f
 }
@@ -148,6 +149,7 @@ const columnHelp = `Columns:
   MB/s counts the bytes of keys and values. Latencies are of single operations, all threads together.
   cpu/op is CPU time of the engine's process and sys/op of the whole machine, in microseconds. Both include the work a
   row leaves behind: after the last operation the flush, the compactions and the kernel's write-back are waited for.
+  A ratio is of ops/s, ours divided by the host's, and the median of the runs; cpu, p99.9 are the same of sys/op and p99.9.
   lsm MB is what the LSM engine wrote in that time: log, flushes and compactions.
   disk MB is what the disk under the store wrote in that time, for whomever.
 `

@@ -17,8 +17,8 @@ func (se *session) describe() []string {
 		lines = append(lines, fmt.Sprintf("%-9s %s", c.Engine, se.contenderText(c)))
 	}
 	lines = append(lines,
-		fmt.Sprintf("workload  %s keys of %d bytes, values of %d bytes compressible to %.0f%%, %s, seed %d, threads %d",
-			thousands(float64(se.Num)), se.KeySize, se.ValueSize, 100*se.CompressionRatio, se.Compression, se.Seed, se.Threads),
+		fmt.Sprintf("workload  %s keys of %d bytes, values of %d bytes compressible to %.0f%%, %s, seed %d, threads %s",
+			thousands(float64(se.Num)), se.KeySize, se.ValueSize, 100*se.CompressionRatio, se.Compression, se.Seed, threadsText(se.Threads)),
 		"caches    "+se.cachesText())
 	return lines
 }

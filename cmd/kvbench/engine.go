@@ -211,6 +211,7 @@ func (e *engineProcess) run(req request) (result, error) {
 		spec: rowSpec{
 			benchmark: b,
 			run:       req.Run,
+			threads:   req.Threads,
 			maxOps:    req.MaxOps,
 			limit:     time.Duration(req.MaxSeconds * float64(time.Second)),
 		},

@@ -14,6 +14,7 @@ import (
 type rowSpec struct {
 	benchmark *benchmark
 	run       int
+	threads   int
 	maxOps    int64
 	limit     time.Duration // 0: none
 }
@@ -71,7 +72,7 @@ func (r *runner) run(tell func(progress)) (result, error) {
 // start makes the goroutines' state and their operations.
 func (r *runner) start() ([]func() error, error) {
 	cfg, b := r.cfg, r.spec.benchmark
-	threads := int64(cfg.Threads)
+	threads := int64(r.spec.threads)
 	var ops []func() error
 	first := int64(0)
 	for i := range threads {
@@ -90,7 +91,7 @@ func (r *runner) start() ([]func() error, error) {
 		ops = append(ops, op)
 	}
 	if b.extra != nil {
-		r.extra = r.newWorker(cfg.Threads)
+		r.extra = r.newWorker(r.spec.threads)
 		r.extra.maxOps, r.extra.sync = 1<<63-1, cfg.Sync
 		op, err := b.extra(r.extra)
 		if err != nil {
@@ -103,7 +104,7 @@ func (r *runner) start() ([]func() error, error) {
 
 func (r *runner) newWorker(thread int) *worker {
 	cfg := r.cfg
-	rng := rngFor(cfg.Seed, r.spec.benchmark.name, r.spec.run, thread)
+	rng := rngFor(cfg.Seed, r.spec.benchmark.name, r.spec.threads, r.spec.run, thread)
 	return &worker{
 		store:     r.store,
 		rng:       rng,
@@ -113,6 +114,7 @@ func (r *runner) newWorker(thread int) *worker {
 		num:       cfg.Num,
 		valueSize: cfg.ValueSize,
 		seekNexts: cfg.SeekNexts,
+		writeRate: cfg.WriteRate,
 		sync:      r.spec.benchmark.durable(cfg.Sync),
 		hist:      newHistogram(),
 	}
@@ -235,7 +237,7 @@ func (r *runner) result(elapsed time.Duration, before storeMetrics) result {
 	res.P999 = float64(hist.ValueAtQuantile(99.9)) / us
 	res.MaxUs = float64(maxNs) / us
 	if r.extra != nil {
-		res.ExtraOps = r.extra.done.Load()
+		res.ExtraOps = r.extra.bytes / int64(r.cfg.KeySize+r.cfg.ValueSize)
 	}
 	res.ResidentBytes, _ = procstat.ProcessRSS() // 0 where it is not known
 	return res

@@ -22,6 +22,7 @@ type request struct {
 	Exclusive bool          `json:"exclusive,omitempty"` // a store that is there is an error
 	Reopen    bool          `json:"reopen,omitempty"`    // so that the block cache is as cold as the page cache
 
+	Threads    int     `json:"threads,omitempty"`
 	MaxOps     int64   `json:"max_ops,omitempty"`
 	MaxSeconds float64 `json:"max_seconds,omitempty"` // 0: no limit
 }
@@ -60,9 +61,9 @@ type engineConfig struct {
 	GoMemoryLimit   int64  `json:"go_memory_limit,omitempty"` // bytes; 0: none
 
 	Num              int64   `json:"num"`
-	Threads          int     `json:"threads"`
 	Seed             uint64  `json:"seed"`
 	SeekNexts        int     `json:"seek_nexts"`
+	WriteRate        int64   `json:"write_rate,omitempty"` // bytes per second; 0: no limit
 	KeySize          int     `json:"key_size"`
 	ValueSize        int     `json:"value_size"`
 	CompressionRatio float64 `json:"compression_ratio"`
@@ -90,7 +91,7 @@ type result struct {
 	DataBytes     int64 `json:"data_bytes"` // of the store's files at the end
 	ResidentBytes int64 `json:"resident_bytes"`
 	Rotations     int64 `json:"rotations"` // times the log was changed during the row
-	ExtraOps      int64 `json:"extra_ops"` // of the goroutine that overwrites beside the readers
+	ExtraOps      int64 `json:"extra_ops"` // writes of the goroutine beside the measured ones
 	CacheHits     int64 `json:"cache_hits"`
 	CacheMisses   int64 `json:"cache_misses"`
 	BlockHits     int64 `json:"compressed_cache_hits"`

@@ -59,6 +59,8 @@ func fakeMeasurement(ops int64, seconds float64) measurement {
 	}
 }
 
+func oneThread(name string) rowPlan { return rowPlan{findBenchmark(name), 1} }
+
 // fakeRows are the rows of a write and of a read, with ratios and without.
 func fakeRows(se *session) []row {
 	m := fakeMeasurement
@@ -68,9 +70,9 @@ func fakeRows(se *session) []row {
 		cached[i][0].DataBytes = 50e6
 		cached[i][0].sysCPUSeconds, cached[i][0].diskWritten = -1, -1
 	}
-	rows := se.rowsOf(findBenchmark("fillrandom"), all)
-	rows = append(rows, se.rowsOf(findBenchmark("readrandom"), cached)...)
-	return append(rows, se.rowsOf(findBenchmark("fillsync"), all)...)
+	rows := se.rowsOf(oneThread("fillrandom"), all)
+	rows = append(rows, se.rowsOf(oneThread("readrandom"), cached)...)
+	return append(rows, se.rowsOf(oneThread("fillsync"), all)...)
 }
 
 func TestGoldenTable(t *testing.T) {
@@ -93,7 +95,7 @@ func TestGoldenTableOfSeveralRuns(t *testing.T) {
 	}
 	var out bytes.Buffer
 	rep := newReporter(formatTable, &out, nil)
-	for _, r := range se.rowsOf(findBenchmark("overwrite"), all) {
+	for _, r := range se.rowsOf(oneThread("overwrite"), all) {
 		rep.row(r)
 	}
 	requireGolden(t, "table-runs.txt", out.Bytes())
@@ -140,17 +142,35 @@ func TestMedianAndOrder(t *testing.T) {
 func TestRatioAgainstTheBetterSplit(t *testing.T) {
 	se := fakeSession(1)
 	all := [][]measurement{{fakeMeasurement(100, 1)}, {fakeMeasurement(100, 2)}, {fakeMeasurement(100, 4)}}
-	r := se.ratioRow(findBenchmark("fillrandom"), all)
+	r := se.ratioRow(oneThread("fillrandom"), all)
 	require.InDelta(t, 2.0, *r.Ratio, 1e-9)
 	require.EqualValues(t, 48<<20, r.VSCache)
 	all[1], all[2] = all[2], all[1]
-	r = se.ratioRow(findBenchmark("fillrandom"), all)
+	r = se.ratioRow(oneThread("fillrandom"), all)
 	require.EqualValues(t, 336<<20, r.VSCache)
 
 	require.Equal(t, []float64{0.5, 2}, ratiosOf(
 		[]measurement{fakeMeasurement(100, 1), fakeMeasurement(100, 4)},
-		[]measurement{fakeMeasurement(100, 2), fakeMeasurement(100, 2)}))
-	require.Equal(t, []float64{0}, ratiosOf([]measurement{fakeMeasurement(1, 1)}, []measurement{{}}))
+		[]measurement{fakeMeasurement(100, 2), fakeMeasurement(100, 2)}, (*measurement).opsPerSec))
+	require.Equal(t, []float64{0}, ratiosOf([]measurement{fakeMeasurement(1, 1)}, []measurement{{}}, (*measurement).opsPerSec))
+}
+
+// Latency and CPU are compared too, pair by pair; of an even number of runs the worse one of the middle counts.
+func TestRatiosOfLatencyAndCPU(t *testing.T) {
+	se := fakeSession(2)
+	ours := []measurement{fakeMeasurement(100, 1), fakeMeasurement(100, 1)}
+	host := []measurement{fakeMeasurement(100, 1), fakeMeasurement(100, 1)}
+	ours[0].P999, ours[1].P999 = 33.3, 111
+	ours[0].sysCPUSeconds, ours[1].sysCPUSeconds = 0.375, 0.15
+	r := se.ratioRow(rowPlan{findBenchmark("readrandom"), 4}, [][]measurement{ours, host, host})
+	require.InDelta(t, 1.0/3, *r.P999Ratio, 1e-9)
+	require.InDelta(t, 1.0/3, r.P999Worst, 1e-9)
+	require.InDelta(t, 0.5, *r.CPURatio, 1e-9)
+	require.Equal(t, 4, r.Threads)
+
+	host[0].sysCPUSeconds, host[1].sysCPUSeconds = -1, -1
+	r = se.ratioRow(oneThread("readrandom"), [][]measurement{ours, host, host})
+	require.Nil(t, r.CPURatio, "the platform does not tell")
 }
 
 func TestNoRatioWhereItMeansNothing(t *testing.T) {

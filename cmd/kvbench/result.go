@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-
-	"github.com/blobkv/blobkv/internal/size"
 )
 
 // row is one line of the report: the median run of one benchmark on one engine, or the ratio of two engines. Its JSON
@@ -54,7 +52,7 @@ type figures struct {
 	CPUPerOp    float64  `json:"cpu_us_per_op"`
 	SysCPU      *float64 `json:"sys_cpu_us_per_op"`        // null where the platform does not tell
 	Found       *int64   `json:"found,omitempty"`          // of the reads
-	ExtraOps    float64  `json:"writes_per_sec,omitempty"` // of the writer beside the readers
+	ExtraOps    float64  `json:"writes_per_sec,omitempty"` // of the writer beside the measured goroutines
 	DrainSecs   float64  `json:"drain_seconds"`
 	Rotations   int64    `json:"log_rotations"`
 	EngineMB    float64  `json:"engine_write_mb"`          // logs, flushes and compactions of the LSM engine
@@ -68,39 +66,30 @@ type figures struct {
 	ResidentMB  float64  `json:"resident_mb"`
 }
 
-// ratio compares our engine with the host's.
-type ratio struct {
-	Ratio    *float64 `json:"ratio"` // ours divided by the host's, of ops_per_sec; null if it would mean nothing
-	VS       string   `json:"vs"`
-	VSCache  int64    `json:"vs_cache_bytes"` // block cache of the split that counted, the host's better one
-	MinRatio float64  `json:"ratio_min,omitempty"`
-	MaxRatio float64  `json:"ratio_max,omitempty"`
-}
-
 const mb = 1e6
 
 // rowsOf turns the measurements of one benchmark, all[contender][run], into report rows.
-func (se *session) rowsOf(b *benchmark, all [][]measurement) []row {
+func (se *session) rowsOf(p rowPlan, all [][]measurement) []row {
 	var rows []row
 	for i, c := range se.contenders {
-		rows = append(rows, se.engineRow(b, c, all[i]))
+		rows = append(rows, se.engineRow(p, c, all[i]))
 	}
 	if se.VS != "" {
-		rows = append(rows, se.ratioRow(b, all))
+		rows = append(rows, se.ratioRow(p, all))
 	}
 	return rows
 }
 
-func (se *session) newRow(b *benchmark, c *contender) row {
+func (se *session) newRow(p rowPlan, c *contender) row {
 	r := row{
-		Benchmark:   b.name,
+		Benchmark:   p.name,
 		Engine:      c.Engine,
 		Device:      c.cfg.Place.String(),
-		Threads:     se.Threads,
+		Threads:     p.threads,
 		FileSystem:  c.fsName,
 		Policy:      c.cfg.Place.Policy,
-		Durability:  b.durability(se.Sync),
-		Logs:        string(b.log),
+		Durability:  p.durability(se.Sync),
+		Logs:        string(p.log),
 		Caches:      "warm",
 		CacheBytes:  c.CacheSize,
 		Compressed:  c.split.Compressed,
@@ -119,17 +108,17 @@ func (se *session) newRow(b *benchmark, c *contender) row {
 	return r
 }
 
-func (se *session) engineRow(b *benchmark, c *contender, runs []measurement) row {
-	r := se.newRow(b, c)
+func (se *session) engineRow(p rowPlan, c *contender, runs []measurement) row {
+	r := se.newRow(p, c)
 	m := median(runs)
 	r.figures = newFigures(&m)
-	if !b.writes {
+	if !p.writes {
 		r.Found = &m.Found
 	}
 	if len(runs) > 1 {
 		r.MinOps, r.MaxOps = spread(runs)
 	}
-	r.Note = se.noteOf(b, &m)
+	r.Note = se.noteOf(p.benchmark, &m)
 	return r
 }
 
@@ -203,66 +192,6 @@ func (se *session) noteOf(b *benchmark, m *measurement) string {
 		return fmt.Sprintf("%.0f%% found", 100*float64(m.Found)/float64(m.Ops))
 	case b.log == logFresh && m.Rotations > 0:
 		return "ended with its log"
-	}
-	return ""
-}
-
-// ratioRow compares our engine, which comes first, with the better of the host's splits.
-func (se *session) ratioRow(b *benchmark, all [][]measurement) row {
-	best := 1
-	for i := 2; i < len(all); i++ {
-		a, c := median(all[i]), median(all[best])
-		if a.opsPerSec() > c.opsPerSec() {
-			best = i
-		}
-	}
-	host := se.contenders[best]
-	r := se.newRow(b, se.contenders[0])
-	r.ratio = &ratio{VS: host.Engine, VSCache: host.CacheSize}
-	if why := se.meaningless(b, all[best]); why != "" {
-		r.Note = why
-		return r
-	}
-	ratios := ratiosOf(all[0], all[best])
-	mid := ratios[(len(ratios)-1)/2]
-	r.Ratio = &mid
-	if len(ratios) > 1 {
-		r.MinRatio, r.MaxRatio = ratios[0], ratios[len(ratios)-1]
-	}
-	return r
-}
-
-// ratiosOf divides run by run, for the two runs of a pair were neighbours in time, and sorts.
-func ratiosOf(ours, hosts []measurement) []float64 {
-	var out []float64
-	for i := range ours {
-		if h := hosts[i].opsPerSec(); h > 0 {
-			out = append(out, ours[i].opsPerSec()/h)
-		}
-	}
-	if len(out) == 0 {
-		return []float64{0}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// meaningless says why a ratio would mean nothing, "" if it means something. A synced write has to reach the disk; all
-// else the page cache can do alone while it holds the data.
-func (se *session) meaningless(b *benchmark, host []measurement) string {
-	for _, c := range se.contenders {
-		if c.mount.RAM || c.cfg.Place.Kind == placeRAM {
-			return fmt.Sprintf("no ratio: %s lies in memory (%s), nothing here is about a disk", c.cfg.Place, c.fsName)
-		}
-	}
-	if (b.writes || b.files) && b.durable(se.Sync) {
-		return ""
-	}
-	for i := range host {
-		if m := &host[i]; m.pageCache >= 0 && m.DataBytes <= m.pageCache {
-			return fmt.Sprintf("no ratio: the page cache (%s) holds all the data (%s); more --num or less --memory",
-				size.Human(m.pageCache), size.Human(m.DataBytes))
-		}
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -19,6 +20,9 @@ type measurement struct {
 
 func (m *measurement) opsPerSec() float64 { return perSecond(float64(m.Ops), m.Seconds) }
 
+// sysCPUPerOp is the whole machine's CPU time for one operation in microseconds, 0 where it is not known.
+func (m *measurement) sysCPUPerOp() float64 { return perOp(max(m.sysCPUSeconds, 0), m.Ops) }
+
 func perSecond(n, seconds float64) float64 {
 	if seconds <= 0 {
 		return 0
@@ -28,11 +32,11 @@ func perSecond(n, seconds float64) float64 {
 
 // row runs one benchmark on every engine, --runs times, engine by engine, so that a change of the machine's speed meets
 // all of them. Every second run goes through the engines in the opposite order.
-func (se *session) row(ctx context.Context, b *benchmark) error {
+func (se *session) row(ctx context.Context, p rowPlan) error {
 	all := make([][]measurement, len(se.contenders))
 	for run := range se.Runs {
 		for _, i := range order(len(se.contenders), run) {
-			m, err := se.measure(ctx, se.contenders[i], b, run)
+			m, err := se.measure(ctx, se.contenders[i], p, run)
 			if err != nil {
 				return err
 			}
@@ -41,7 +45,7 @@ func (se *session) row(ctx context.Context, b *benchmark) error {
 	}
 	se.measured = true
 	se.progress.clear()
-	for _, r := range se.rowsOf(b, all) {
+	for _, r := range se.rowsOf(p, all) {
 		se.out.row(r)
 	}
 	return nil
@@ -60,13 +64,14 @@ func order(n, run int) []int {
 }
 
 // measure prepares one engine and runs the row on it. All others are at rest: each has drained before it answered.
-func (se *session) measure(ctx context.Context, c *contender, b *benchmark, run int) (measurement, error) {
-	if err := se.prepare(ctx, c, b, run); err != nil {
+func (se *session) measure(ctx context.Context, c *contender, p rowPlan, run int) (measurement, error) {
+	title := se.progressTitle(p, run)
+	if err := se.prepare(ctx, c, p.benchmark, run, title); err != nil {
 		return measurement{}, err
 	}
-	maxOps, limit := se.bounds(b)
-	req := request{Op: opRun, Benchmark: b.name, Run: run, MaxOps: maxOps, MaxSeconds: limit.Seconds()}
-	tell := se.progress.teller(b.name, c.label(se.contenders), maxOps, limit)
+	maxOps, limit := se.bounds(p.benchmark)
+	req := request{Op: opRun, Benchmark: p.name, Run: run, Threads: p.threads, MaxOps: maxOps, MaxSeconds: limit.Seconds()}
+	tell := se.progress.teller(title, c.label(se.contenders), maxOps, limit)
 
 	cpu, cpuErr := procstat.MachineCPU()
 	disk, diskOK := c.diskCounters()
@@ -85,8 +90,16 @@ func (se *session) measure(ctx context.Context, c *contender, b *benchmark, run 
 	return m, nil
 }
 
+// progressTitle names a run of a row in the progress line.
+func (se *session) progressTitle(p rowPlan, run int) string {
+	if se.Runs == 1 {
+		return p.title()
+	}
+	return fmt.Sprintf("%s %d/%d", p.title(), run+1, se.Runs)
+}
+
 // prepare brings an engine's store into the state the row needs and drops what the kernel has cached of it.
-func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run int) error {
+func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run int, title string) error {
 	first := !c.opened
 	req := request{
 		Op:        opPrepare,
@@ -97,7 +110,7 @@ func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run 
 		Wipe:      b.fresh && !first || first && se.Destroy,
 		Reopen:    se.cold && !first && c.cfg.Place.Kind != placeRAM,
 	}
-	_, err := c.request(ctx, req, se.progress.teller(b.name, c.label(se.contenders), 0, 0))
+	_, err := c.request(ctx, req, se.progress.teller(title, c.label(se.contenders), 0, 0))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,12 +14,13 @@ import (
 type settings struct {
 	Benchmarks string
 	Num        int64
-	NumGiven   bool // --num was on the command line: the user decides how long rows take
-	Threads    int
+	NumGiven   bool  // --num was on the command line: the user decides how long rows take
+	Threads    []int // goroutines; rows that keep the data run once for each
 	Duration   time.Duration
 	Runs       int
 	Seed       uint64
 	SeekNexts  int
+	WriteRate  size.Value // bytes per second of readwhilewriting's writer; 0: no limit
 
 	KeySize          int
 	ValueSize        int
@@ -46,7 +49,7 @@ func defaultSettings() settings {
 	return settings{
 		Benchmarks:       defaultBenchmarks,
 		Num:              500_000,
-		Threads:          1,
+		Threads:          []int{1},
 		Runs:             1,
 		Seed:             1,
 		KeySize:          16,
@@ -79,12 +82,14 @@ func (s *settings) validate() error {
 	switch {
 	case s.Num < 1:
 		return usagef("--num %d: at least one key is needed", s.Num)
-	case s.Threads < 1 || s.Threads > maxThreads:
-		return usagef("--threads %d: expected 1 to %d", s.Threads, maxThreads)
+	case len(s.Threads) == 0 || slices.Min(s.Threads) < 1 || slices.Max(s.Threads) > maxThreads:
+		return usagef("--threads %s: expected numbers from 1 to %d", threadsText(s.Threads), maxThreads)
 	case s.Runs < 1:
 		return usagef("--runs %d: expected at least 1", s.Runs)
 	case s.Duration < 0:
 		return usagef("--duration %v is negative", s.Duration)
+	case s.WriteRate < 0 || s.WriteRate > 0 && int64(s.WriteRate) < max(pacedBurst, int64(s.KeySize+s.ValueSize)):
+		return usagef("--benchmark_write_rate_limit %v: expected 0, or 64KiB and an entry a second at least", &s.WriteRate)
 	case s.SeekNexts < 0:
 		return usagef("--seek_nexts %d is negative", s.SeekNexts)
 	case s.Format != formatTable && s.Format != formatJSON:
@@ -132,4 +137,9 @@ func parseVS(vs string) (engine, dir string, err error) {
 		return "", "", usagef("--vs %q: expected %s or %s:DIR", vs, engineHostFS, engineHostFS)
 	}
 	return engine, dir, nil
+}
+
+// threadsText is a list of numbers of goroutines as --threads takes it.
+func threadsText(threads []int) string {
+	return strings.ReplaceAll(strings.Trim(fmt.Sprint(threads), "[]"), " ", ",")
 }
