@@ -33,6 +33,8 @@ type session struct {
 	limited    bool     // every contender is in a memory cgroup of --memory
 	measured   bool     // a row has been completed
 	described  bool     // the header has been printed
+	lost       []string // rows of engines that were killed
+	stderr     io.Writer
 }
 
 // runBench runs everything the command line asks for.
@@ -42,7 +44,7 @@ func runBench(ctx context.Context, s settings, stdout, stderr io.Writer) (err er
 		return err
 	}
 	defer func() { err = se.finish(ctx, err) }()
-	if err := se.startEngines(stderr); err != nil {
+	if err := se.startEngines(); err != nil {
 		return err
 	}
 	for _, p := range se.rows {
@@ -50,7 +52,7 @@ func runBench(ctx context.Context, s settings, stdout, stderr io.Writer) (err er
 			return err
 		}
 	}
-	return nil
+	return se.lostError()
 }
 
 // newSession checks the command line and finds out what is there, without changing anything but an empty temp folder.
@@ -62,7 +64,7 @@ func newSession(s settings, stdout, stderr io.Writer) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	se := &session{settings: s, progress: newProgressLine(stderr)}
+	se := &session{settings: s, stderr: stderr, progress: newProgressLine(stderr)}
 	se.out = newReporter(s.Format, stdout, stderr)
 	if rows, err = se.usableRows(rows); err != nil {
 		return nil, err
@@ -158,7 +160,7 @@ func (se *session) checkExisting() error {
 }
 
 // startEngines starts the processes and finds out what the host permits.
-func (se *session) startEngines(stderr io.Writer) error {
+func (se *session) startEngines() error {
 	se.limited = se.Memory > 0
 	for _, c := range se.contenders {
 		p := c.cfg.Place
@@ -172,7 +174,7 @@ func (se *session) startEngines(stderr io.Writer) error {
 			}
 		}
 		c.inspect()
-		groupErr, err := c.start(c.label(se.contenders), int64(se.Memory), stderr)
+		groupErr, err := c.start(c.label(se.contenders), int64(se.Memory), se.stderr)
 		if err != nil {
 			return err
 		}
@@ -218,9 +220,8 @@ func (se *session) finish(ctx context.Context, err error) error {
 	if err != nil && !se.measured {
 		return errors.Join(err, se.made.remove())
 	}
-	if err != nil {
-		return err
+	if err == nil || errors.Is(err, errIncomplete) {
+		se.out.footer(se.farewell())
 	}
-	se.out.footer(se.farewell())
-	return nil
+	return err
 }

@@ -159,6 +159,68 @@ func TestEngineThatDies(t *testing.T) {
 	require.Error(t, p.close())
 }
 
+// killAt kills an engine while a row runs on it, as a memory limit would.
+type killAt struct {
+	reporter
+	se     *session
+	after  string // the benchmark whose last row is printed before
+	victim int
+}
+
+func (k *killAt) row(r row) {
+	k.reporter.row(r)
+	if r.Benchmark == k.after && r.ratio != nil {
+		_ = k.se.contenders[k.victim].proc.cmd.Process.Kill() // the row that comes finds it dead
+	}
+}
+
+// killedRun runs rows on our engine and two splits of the host's, one of which is killed after a row.
+func killedRun(t *testing.T, benchmarks, after string, victim int) ([]map[string]any, error) {
+	t.Helper()
+	s := defaultSettings()
+	s.Device = filepath.Join(t.TempDir(), "x.img")
+	s.VS, s.Num, s.WriteBufferSize, s.CacheSize, s.DropCaches = engineHostFS, 300, 256<<10, 1<<20, false
+	s.Benchmarks, s.Format, s.Memory = benchmarks, formatJSON, 512<<20
+	var out bytes.Buffer
+	var stderr lockedBuffer
+	se, err := newSession(s, &out, &stderr)
+	require.NoError(t, err)
+	se.Memory = 0 // for the splits alone: the machine that tests may not permit cgroups
+	se.out = &killAt{se.out, se, after, victim}
+	require.NoError(t, se.startEngines())
+	for _, p := range se.rows {
+		require.NoError(t, se.row(context.Background(), p))
+	}
+	err = se.finish(context.Background(), se.lostError())
+	return parseRows(t, out.String()), err
+}
+
+// An engine that is killed loses its row; the others and the rows that come are measured.
+func TestKilledEngineLosesItsRow(t *testing.T) {
+	rows, err := killedRun(t, "fillseq,readrandom,readseq", "fillseq", 1)
+	require.ErrorIs(t, err, errIncomplete)
+	require.ErrorContains(t, err, "readrandom of hostfs")
+	require.Len(t, rows, 3*4)
+	for i, r := range rows {
+		require.Equal(t, i == 5, r["lost"] != nil, "%v", r)
+	}
+	require.Contains(t, rows[5]["lost"], "killed")
+	require.Equal(t, 300.0, rows[9]["found"], "its store is whole, and it takes part again")
+}
+
+// A store that was being filled is not read afterwards, until a row makes a new one.
+func TestKilledWhileFilling(t *testing.T) {
+	rows, err := killedRun(t, "fillseq,overwrite,readseq,fillrandom,readrandom", "fillseq", 0)
+	require.ErrorIs(t, err, errIncomplete)
+	require.Len(t, rows, 5*4)
+	require.Contains(t, rows[4]["lost"], "killed")
+	require.Nil(t, rows[7]["ratio"])
+	require.Contains(t, rows[8]["lost"], "not complete: killed in overwrite")
+	require.Nil(t, rows[12]["lost"])
+	require.Equal(t, 300.0, rows[12]["ops"])
+	require.NotZero(t, rows[16]["found"])
+}
+
 func TestEngineRefusesRequestsOutOfOrder(t *testing.T) {
 	p, err := startProcess("blobkv", os.Stderr)
 	require.NoError(t, err)

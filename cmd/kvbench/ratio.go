@@ -21,23 +21,35 @@ type ratio struct {
 }
 
 // ratioRow compares our engine, which comes first, with the better of the host's splits.
-func (se *session) ratioRow(p rowPlan, all [][]measurement) row {
-	best := 1
-	for i := 2; i < len(all); i++ {
-		a, c := median(all[i]), median(all[best])
-		if a.opsPerSec() > c.opsPerSec() {
-			best = i
-		}
-	}
-	host := se.contenders[best]
+func (se *session) ratioRow(p rowPlan, all []outcome) row {
 	r := se.newRow(p, se.contenders[0])
-	r.ratio = &ratio{VS: host.Engine, VSCache: host.CacheSize}
-	if why := se.meaningless(p.benchmark, all[best]); why != "" {
+	r.ratio = &ratio{VS: engineHostFS}
+	best := se.bestHost(all)
+	if best < 0 || all[0].lost != "" {
+		r.Note = "no ratio: there are no figures of one of the two"
+		return r
+	}
+	r.VSCache = se.contenders[best].CacheSize
+	if why := se.meaningless(p.benchmark, all[best].runs); why != "" {
 		r.Note = why
 		return r
 	}
-	r.ratio.fill(all[0], all[best])
+	r.ratio.fill(all[0].runs, all[best].runs)
 	return r
+}
+
+// bestHost is the index of the host's fastest split, -1 if none has figures.
+func (se *session) bestHost(all []outcome) int {
+	best, fastest := -1, 0.0
+	for i, c := range se.contenders {
+		if c.Engine != engineHostFS || all[i].lost != "" {
+			continue
+		}
+		if m := median(all[i].runs); best < 0 || m.opsPerSec() > fastest {
+			best, fastest = i, m.opsPerSec()
+		}
+	}
+	return best
 }
 
 // fill divides ours by the host's.

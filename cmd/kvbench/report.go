@@ -85,10 +85,12 @@ func (t *tableReporter) row(r row) {
 		t.previous = name
 	}
 	line := ""
-	if r.ratio != nil {
+	switch f := r.figures; {
+	case r.ratio != nil:
 		line = fmt.Sprintf("%-20s %-16s %s", name, "ratio", ratioText(&r))
-	} else {
-		f := r.figures
+	case f == nil:
+		line = fmt.Sprintf("%-20s %-16s %10s  %s", name, r.label, "-", r.Lost)
+	default:
 		line = fmt.Sprintf(columnCells, name, r.label, thousands(f.OpsPerSec), f.MBPerSec, micros(f.P50), micros(f.P99), micros(f.P999),
 			micros(f.Max), micros(f.CPUPerOp), optional(f.SysCPU, micros), wholeMB(f.EngineMB), optional(f.DiskWriteMB, wholeMB), tableNote(&r))
 	}

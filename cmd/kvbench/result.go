@@ -35,6 +35,7 @@ type row struct {
 	MinOps      float64 `json:"ops_per_sec_min,omitempty"`
 	MaxOps      float64 `json:"ops_per_sec_max,omitempty"`
 	Note        string  `json:"note,omitempty"`
+	Lost        string  `json:"lost,omitempty"` // why there are no figures: the engine was killed
 
 	label string // the engine, with its split where there are several
 }
@@ -68,11 +69,11 @@ type figures struct {
 
 const mb = 1e6
 
-// rowsOf turns the measurements of one benchmark, all[contender][run], into report rows.
-func (se *session) rowsOf(p rowPlan, all [][]measurement) []row {
+// rowsOf turns the measurements of one benchmark, the outcomes of all contenders, into report rows.
+func (se *session) rowsOf(p rowPlan, all []outcome) []row {
 	var rows []row
 	for i, c := range se.contenders {
-		rows = append(rows, se.engineRow(p, c, all[i]))
+		rows = append(rows, se.engineRow(p, c, &all[i]))
 	}
 	if se.VS != "" {
 		rows = append(rows, se.ratioRow(p, all))
@@ -108,15 +109,19 @@ func (se *session) newRow(p rowPlan, c *contender) row {
 	return r
 }
 
-func (se *session) engineRow(p rowPlan, c *contender, runs []measurement) row {
+func (se *session) engineRow(p rowPlan, c *contender, o *outcome) row {
 	r := se.newRow(p, c)
-	m := median(runs)
+	if o.lost != "" {
+		r.Lost = o.lost
+		return r
+	}
+	m := median(o.runs)
 	r.figures = newFigures(&m)
 	if !p.writes {
 		r.Found = &m.Found
 	}
-	if len(runs) > 1 {
-		r.MinOps, r.MaxOps = spread(runs)
+	if len(o.runs) > 1 {
+		r.MinOps, r.MaxOps = spread(o.runs)
 	}
 	r.Note = se.noteOf(p.benchmark, &m)
 	return r

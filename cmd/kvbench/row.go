@@ -30,17 +30,28 @@ func perSecond(n, seconds float64) float64 {
 	return n / seconds
 }
 
+// outcome is what became of one engine in one row.
+type outcome struct {
+	runs []measurement
+	lost string // why there are no figures, "" if there are
+}
+
 // row runs one benchmark on every engine, --runs times, engine by engine, so that a change of the machine's speed meets
-// all of them. Every second run goes through the engines in the opposite order.
+// all of them. Every second run goes through the engines in the opposite order. An engine that is killed misses the rest
+// of the row, and the others go on.
 func (se *session) row(ctx context.Context, p rowPlan) error {
-	all := make([][]measurement, len(se.contenders))
+	all := make([]outcome, len(se.contenders))
+	for i, c := range se.contenders {
+		all[i].lost = c.unfit(p)
+	}
 	for run := range se.Runs {
 		for _, i := range order(len(se.contenders), run) {
-			m, err := se.measure(ctx, se.contenders[i], p, run)
-			if err != nil {
+			if all[i].lost != "" {
+				continue
+			}
+			if err := se.measureInto(ctx, &all[i], se.contenders[i], p, run); err != nil {
 				return err
 			}
-			all[i] = append(all[i], m)
 		}
 	}
 	se.measured = true
