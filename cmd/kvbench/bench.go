@@ -57,11 +57,11 @@ func runBench(ctx context.Context, s settings, stdout, stderr io.Writer) (err er
 
 // newSession checks the command line and finds out what is there, without changing anything but an empty temp folder.
 func newSession(s settings, stdout, stderr io.Writer) (*session, error) {
-	if err := s.validate(); err != nil {
-		return nil, err
-	}
 	rows, err := parseBenchmarks(s.Benchmarks)
 	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.sizeData(rows), s.validate()); err != nil {
 		return nil, err
 	}
 	se := &session{settings: s, stderr: stderr, progress: newProgressLine(stderr)}
@@ -220,8 +220,12 @@ func (se *session) finish(ctx context.Context, err error) error {
 	if err != nil && !se.measured {
 		return errors.Join(err, se.made.remove())
 	}
-	if err == nil || errors.Is(err, errIncomplete) {
-		se.out.footer(se.farewell())
+	if err != nil && !errors.Is(err, errIncomplete) {
+		return err
 	}
+	if !se.Keep {
+		return errors.Join(err, se.made.remove())
+	}
+	se.out.footer(se.farewell())
 	return err
 }

@@ -112,6 +112,23 @@ func TestExistingStoreIsNeverTouchedUnasked(t *testing.T) {
 	require.Less(t, rows[1]["data_mb"], 1.0)
 }
 
+// Without --keep nothing is left but what was there, and a store that was only used.
+func TestKeepFalseRemovesWhatWasMade(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	image := filepath.Join(dir, "x.img")
+	_, err := kvbench(t, ctx, small("--device", image, "--vs", "hostfs", "--benchmarks", "fillseq", "--keep=false")...)
+	require.NoError(t, err)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	_, err = kvbench(t, ctx, small("--device", image, "--benchmarks", "fillseq")...)
+	require.NoError(t, err)
+	_, err = kvbench(t, ctx, small("--device", image, "--use_existing_db", "--benchmarks", "readseq", "--keep=false")...)
+	require.NoError(t, err)
+	require.FileExists(t, image)
+}
+
 func TestRAMDevice(t *testing.T) {
 	out, err := kvbench(t, context.Background(), small("--device", "malloc:64MiB", "--benchmarks", "fillrandom,readrandom", "--threads", "4", "--runs", "2")...)
 	require.NoError(t, err)

@@ -13,13 +13,13 @@ import (
 const longHelp = `kvbench runs db_bench's workloads on a blobkv store and prints throughput, latency, CPU and bytes at the device.
 
 Without arguments it makes a fresh store on a sparse image file in the temp folder and answers in under a minute. Stores
-are kept, and the commands that remove them printed; those of a run that is interrupted are removed.
+are kept (but with --keep=false), and the commands that remove them printed; those of a run that is interrupted are removed.
 With --vs hostfs it runs the same Pebble on the kernel's file system, row by row beside it, and prints the ratios.`
 
 const exampleHelp = `  kvbench
   kvbench --device aio:/data/bench.img --num 5000000 --threads 4
   kvbench --vs hostfs --benchmarks fillsync --threads 16
-  kvbench --vs hostfs:/mnt/ext4 --memory 512MiB --num 10000000 --duration 30s
+  kvbench --vs hostfs:/mnt/ext4 --memory 512MiB --data_over_memory 4 --duration 30s --benchmarks fillrandom,readrandom --threads 1,4,64
   kvbench --device aio:/data/bench.img --use_existing_db --benchmarks readrandom --duration 10s --format json`
 
 // flagGroup is a titled part of the help.
@@ -108,6 +108,7 @@ func storeFlags(s *settings) *pflag.FlagSet {
 	f := newFlagSet()
 	f.StringVar(&s.Device, "device", s.Device, "device of the store, such as aio:/data/x.img or malloc:1GiB (a fresh image in the temp folder)")
 	f.BoolVar(&s.UseExistingDB, "use_existing_db", s.UseExistingDB, "use the store that is there; rows that need a fresh one are skipped")
+	f.BoolVar(&s.Keep, "keep", s.Keep, "leave the stores when the run is over; --keep=false removes those that it made")
 	f.BoolVar(&s.Destroy, "destroy", s.Destroy, "wipe the store that is there; the new one is this run's, and removed if it is interrupted")
 	f.Var(&s.CacheSize, "cache_size", "bytes of the block cache; of ours three quarters are a cache of compressed blocks instead, so that both engines have the same (the host's page cache comes on top)")
 	f.Var(&s.WriteBufferSize, "write_buffer_size", "bytes of a memtable")
@@ -119,6 +120,7 @@ func comparisonFlags(s *settings) *pflag.FlagSet {
 	f := newFlagSet()
 	f.StringVar(&s.VS, "vs", s.VS, "hostfs or hostfs:DIR: also run the same Pebble on the kernel's file system (DIR: the image's folder)")
 	f.Var(&s.Memory, "memory", "total memory of each engine: ours gives an eighth of what buffers leave to the block cache and the rest to compressed blocks, the host's is split with the page cache in two ways and the better counts; an engine that its limit kills loses that row and goes on, and kvbench ends with exit code 1")
+	f.Float64Var(&s.DataOverMemory, "data_over_memory", 0, "instead of --num: as many keys as make the live data so many times --memory; fillrandom is complete then, whatever --duration says")
 	f.BoolVar(&s.DropCaches, "drop_caches", s.DropCaches, "drop the page cache and reopen the stores before each row, where permitted")
 	return f
 }

@@ -82,6 +82,9 @@ func TestBadFlags(t *testing.T) {
 		{"--vs", "leveldb"},
 		{"--vs", "hostfs:"},
 		{"--vs", "hostfs", "--device", "malloc:64MiB"},
+		{"--data_over_memory", "4"},
+		{"--data_over_memory", "-1", "--memory", "256MiB"},
+		{"--data_over_memory", "4", "--memory", "256MiB", "--num", "5"},
 		{"--memory", "64MiB", "--device", filepath.Join(dir, "x.img")},
 	} {
 		_, err := kvbench(t, context.Background(), args...)
@@ -97,7 +100,7 @@ func TestHelpListsFlagsAndBenchmarks(t *testing.T) {
 	out, err := kvbench(t, context.Background(), "--help")
 	require.NoError(t, err)
 	for _, want := range []string{"--device", "--num", "--compression_ratio", "--runs", "--destroy", "--value_size", "--key_size",
-		"--threads", "--cache_size", "--duration", "--seed", "--sync", "--use_existing_db", "--benchmarks", "--vs", "--memory",
+		"--threads", "--cache_size", "--duration", "--seed", "--sync", "--use_existing_db", "--benchmarks", "--vs", "--memory", "--data_over_memory", "--keep",
 		"Comparison:", "readwhilewriting", "Exit codes:"} {
 		require.Contains(t, out, want)
 	}
@@ -137,6 +140,32 @@ func TestRowBounds(t *testing.T) {
 	require.Equal(t, bounds{n, 0}, of("overwrite", func(se *session) { se.VS = "hostfs" }))
 	require.Equal(t, time.Minute, of("overwrite", func(se *session) { se.Duration = time.Minute }).limit)
 	require.Equal(t, n, of("fillseq", func(se *session) { se.Duration = time.Minute }).ops, "what it leaves must be complete")
+}
+
+// The number of keys follows from what an entry takes up, and from the keys that random writes miss.
+func TestDataOverMemory(t *testing.T) {
+	s := defaultSettings()
+	s.Memory, s.DataOverMemory, s.ValueSize = 224<<20, 4, 112
+	rows := func(list string) []*benchmark {
+		b, err := parseBenchmarks(list)
+		require.NoError(t, err)
+		return b
+	}
+	const entry = 112/2 + entryOverhead
+	require.NoError(t, s.sizeData(rows("fillseq,readrandom")))
+	require.InDelta(t, 4*224<<20/entry, s.Num, 1)
+	require.NoError(t, s.sizeData(rows("fillrandom,readrandom")))
+	require.InDelta(t, 4*224<<20/entry/0.632, s.Num, 0.001*float64(s.Num))
+
+	se := &session{settings: s}
+	se.Duration = time.Second
+	ops, limit := se.bounds(findBenchmark("fillrandom"))
+	require.Equal(t, s.Num, ops, "it loads all there is to be")
+	require.Zero(t, limit)
+	_, limit = se.bounds(findBenchmark("overwrite"))
+	require.Equal(t, time.Second, limit)
+	_, limit = se.bounds(findBenchmark("fillsync"))
+	require.Equal(t, time.Second, limit)
 }
 
 func TestMemorySplits(t *testing.T) {

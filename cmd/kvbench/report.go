@@ -97,12 +97,18 @@ func (t *tableReporter) row(r row) {
 	fmt.Fprintln(t.w, strings.TrimRight(line, " \n"))
 }
 
-// tableNote adds the spread of several runs to a row's own note.
+// tableNote adds the spread of several runs and the amount of data to a row's own note.
 func tableNote(r *row) string {
-	if r.Runs < 2 {
-		return r.Note
+	var parts []string
+	if r.Runs > 1 {
+		parts = append(parts, thousands(r.MinOps)+".."+thousands(r.MaxOps))
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s..%s %s", thousands(r.MinOps), thousands(r.MaxOps), r.Note))
+	for _, note := range []string{overMemory(r), r.Note} {
+		if note != "" {
+			parts = append(parts, note)
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 func optional(v *float64, format func(float64) string) string {

@@ -144,14 +144,19 @@ func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run 
 func (se *session) bounds(b *benchmark) (maxOps int64, limit time.Duration) {
 	const endless = 1 << 62
 	switch {
-	case se.Duration > 0 && !b.fixed:
+	case se.Duration > 0 && !se.complete(b):
 		return endless, se.Duration
 	case !b.writes || b.synced || b.files:
 		return se.Num, readLimit
-	case se.NumGiven || se.VS != "":
+	case se.NumGiven || se.VS != "" || se.DataOverMemory > 0:
 		return se.Num, 0
 	}
 	return se.Num, defaultLimit
+}
+
+// complete says whether a row makes all its operations whatever the time: what it leaves is the data of the rows to come.
+func (se *session) complete(b *benchmark) bool {
+	return b.fixed || se.DataOverMemory > 0 && b.fresh && b.loads()
 }
 
 // pageCacheOf is how many bytes the kernel could use to cache the engine's files: what the cgroup's limit leaves, or

@@ -39,6 +39,9 @@ type settings struct {
 	Memory     size.Value
 	DropCaches bool
 
+	DataOverMemory float64 // live data in parts of Memory; 0: --num says how much data there is
+	Keep           bool    // the stores are left when the run is over
+
 	Format string
 }
 
@@ -59,6 +62,7 @@ func defaultSettings() settings {
 		WriteBufferSize:  kv.DefaultMemTableSize,
 		Compression:      kv.Snappy.String(),
 		DropCaches:       true,
+		Keep:             true,
 		Format:           formatTable,
 	}
 }
