@@ -8,16 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/blobkv/blobkv/internal/procstat"
-)
-
-// Limits of rows that nothing on the command line bounds, so that a run without arguments answers in under a minute and
-// a slow disk does not make it an hour.
-const (
-	readLimit    = 5 * time.Second // rows that leave no data behind
-	defaultLimit = 8 * time.Second // any row, when neither --num nor --vs asks for a whole data set
 )
 
 // session is one run of kvbench.
@@ -35,6 +27,7 @@ type session struct {
 	described  bool     // the header has been printed
 	lost       []string // rows of engines that were killed
 	stderr     io.Writer
+	cleanup    []func() error // what must not outlive the run, in the order of its making
 }
 
 // runBench runs everything the command line asks for.
@@ -71,7 +64,7 @@ func newSession(s settings, stdout, stderr io.Writer) (*session, error) {
 	}
 	se.rows = planRows(rows, se.Threads)
 	if err := se.plan(); err != nil {
-		return nil, errors.Join(err, se.made.remove())
+		return nil, errors.Join(err, se.made.remove(), se.cleanUp())
 	}
 	return se, nil
 }
@@ -101,6 +94,11 @@ func (se *session) plan() error {
 			p.Path += "-" + sp.Name // a store for each split
 		}
 		se.contenders = append(se.contenders, newContender(&se.settings, sp, p))
+	}
+	if se.Bound {
+		if err := se.planBound(ours); err != nil {
+			return err
+		}
 	}
 	return se.checkExisting()
 }
@@ -142,6 +140,9 @@ func hostPlace(vs string, ours place) (place, error) {
 // checkExisting refuses stores that are in the way, and stores that are not there but should be.
 func (se *session) checkExisting() error {
 	for _, c := range se.contenders {
+		if c.reference() {
+			continue
+		}
 		p := c.cfg.Place
 		there, err := p.exists()
 		switch {
@@ -174,7 +175,7 @@ func (se *session) startEngines() error {
 			}
 		}
 		c.inspect()
-		groupErr, err := c.start(c.label(se.contenders), int64(se.Memory), se.stderr)
+		groupErr, err := c.start(c.label(se.contenders), se.limitOf(c), se.stderr)
 		if err != nil {
 			return err
 		}
@@ -186,6 +187,14 @@ func (se *session) startEngines() error {
 	}
 	se.cold = se.tryDropCaches() == nil
 	return nil
+}
+
+// limitOf is the memory of a contender's cgroup, 0 if it gets none.
+func (se *session) limitOf(c *contender) int64 {
+	if !se.limited || c.reference() {
+		return 0
+	}
+	return int64(se.Memory)
 }
 
 // tryDropCaches empties the page cache where it matters and is permitted.
@@ -206,6 +215,16 @@ func (se *session) tryDropCaches() error {
 	return nil
 }
 
+// cleanUp takes away what only the run needed, newest first.
+func (se *session) cleanUp() error {
+	var errs []error
+	for _, f := range slices.Backward(se.cleanup) {
+		errs = append(errs, f())
+	}
+	se.cleanup = nil
+	return errors.Join(errs...)
+}
+
 // finish ends the processes and removes or keeps what was made.
 func (se *session) finish(ctx context.Context, err error) error {
 	se.progress.stop()
@@ -214,18 +233,11 @@ func (se *session) finish(ctx context.Context, err error) error {
 			err = closeErr
 		}
 	}
-	if ctx.Err() != nil {
-		return errors.Join(err, se.made.remove())
+	whole := ctx.Err() == nil && (err == nil || errors.Is(err, errIncomplete))
+	if ctx.Err() != nil || !se.measured || whole && !se.Keep {
+		err = errors.Join(err, se.made.remove())
+	} else if whole {
+		se.out.footer(se.farewell())
 	}
-	if err != nil && !se.measured {
-		return errors.Join(err, se.made.remove())
-	}
-	if err != nil && !errors.Is(err, errIncomplete) {
-		return err
-	}
-	if !se.Keep {
-		return errors.Join(err, se.made.remove())
-	}
-	se.out.footer(se.farewell())
-	return err
+	return errors.Join(err, se.cleanUp())
 }

@@ -88,6 +88,7 @@ func workloadFlags(s *settings) *pflag.FlagSet {
 	f.Int64Var(&s.Num, "num", s.Num, "number of keys, and of operations of a row, shared by its threads")
 	f.IntSliceVar(&s.Threads, "threads", s.Threads, "goroutines that call the store at once; of a list (1,4,64) rows that read and fillsync run once with each, on the same data, and rows that load with the first")
 	f.DurationVar(&s.Duration, "duration", s.Duration, "run each row but fillseq for this long instead of --num operations (rows that only read, and fillsync, stop after 5s without it)")
+	f.IntVar(&s.LogRotations, "log_rotations", 0, "run fillsync and fillsync-recycled until the log was full so many times, instead of --num and --duration; on fresh logs that takes as many stores")
 	f.IntVar(&s.Runs, "runs", s.Runs, "repeat each row and report the median")
 	f.Uint64Var(&s.Seed, "seed", s.Seed, "of every random choice")
 	f.BoolVar(&s.Sync, "sync", s.Sync, "make every write of every row durable, as fillsync does")
@@ -119,6 +120,7 @@ func storeFlags(s *settings) *pflag.FlagSet {
 func comparisonFlags(s *settings) *pflag.FlagSet {
 	f := newFlagSet()
 	f.StringVar(&s.VS, "vs", s.VS, "hostfs or hostfs:DIR: also run the same Pebble on the kernel's file system (DIR: the image's folder)")
+	f.BoolVar(&s.Bound, "bound", false, "fillsync also runs on Pebble's own file system in RAM and as the device's bare write and flush, on a file beside the image that was written before: what a durable write takes at best, and whether it does")
 	f.Var(&s.Memory, "memory", "total memory of each engine: ours gives an eighth of what buffers leave to the block cache and the rest to compressed blocks, the host's is split with the page cache in two ways and the better counts; an engine that its limit kills loses that row and goes on, and kvbench ends with exit code 1")
 	f.Float64Var(&s.DataOverMemory, "data_over_memory", 0, "instead of --num: as many keys as make the live data so many times --memory; fillrandom is complete then, whatever --duration says")
 	f.BoolVar(&s.DropCaches, "drop_caches", s.DropCaches, "drop the page cache and reopen the stores before each row, where permitted")
@@ -152,6 +154,8 @@ const columnHelp = `Columns:
   cpu/op is CPU time of the engine's process and sys/op of the whole machine, in microseconds. Both include the work a
   row leaves behind: after the last operation the flush, the compactions and the kernel's write-back are waited for.
   A ratio is of ops/s, ours divided by the host's, and the median of the runs; cpu, p99.9 are the same of sys/op and p99.9.
+  --bound: a durable write of one thread takes at best what the engine takes in RAM (ramfs) and what the device takes for
+  a write and a flush (device), of which 1.10 are allowed. log sync is the mean time of the engine's calls that sync its log.
   lsm MB is what the LSM engine wrote in that time: log, flushes and compactions.
   disk MB is what the disk under the store wrote in that time, for whomever.
 `

@@ -50,11 +50,7 @@ func (se *session) measureInto(ctx context.Context, o *outcome, c *contender, p 
 
 // revive starts a process for an engine that has none any more.
 func (se *session) revive(c *contender) error {
-	limit := int64(se.Memory)
-	if !se.limited {
-		limit = 0
-	}
-	groupErr, err := c.start(c.label(se.contenders), limit, se.stderr)
+	groupErr, err := c.start(c.label(se.contenders), se.limitOf(c), se.stderr)
 	return errors.Join(groupErr, err)
 }
 

@@ -25,6 +25,8 @@ type request struct {
 	Threads    int     `json:"threads,omitempty"`
 	MaxOps     int64   `json:"max_ops,omitempty"`
 	MaxSeconds float64 `json:"max_seconds,omitempty"` // 0: no limit
+
+	MaxRotations int64 `json:"max_rotations,omitempty"` // of the log; 0: no limit
 }
 
 // The kinds of reply.
@@ -81,9 +83,11 @@ type result struct {
 	P99   float64 `json:"p99_us"`
 	P999  float64 `json:"p999_us"`
 	MaxUs float64 `json:"max_us"`
+	Hist  string  `json:"hist"` // all latencies, as hdrhistogram encodes them
 
-	CPUSeconds   float64 `json:"cpu_seconds"`   // of the process, drain included
-	DrainSeconds float64 `json:"drain_seconds"` // from the last operation until the engine and its file system were at rest
+	CPUSeconds   float64 `json:"cpu_seconds"`      // of the process, drain included
+	WALSyncSecs  float64 `json:"wal_sync_seconds"` // in all calls that synced the log
+	DrainSeconds float64 `json:"drain_seconds"`    // from the last operation until the engine and its file system were at rest
 
 	EngineWritten int64 `json:"engine_written"` // bytes the LSM engine wrote
 	StackWritten  int64 `json:"stack_written"`  // bytes the stack wrote to its device, 0 if it has none
@@ -91,7 +95,9 @@ type result struct {
 	DataBytes     int64 `json:"data_bytes"` // of the store's files at the end
 	ResidentBytes int64 `json:"resident_bytes"`
 	Rotations     int64 `json:"rotations"` // times the log was changed during the row
+	Recycled      int64 `json:"recycled"`  // of the logs that were made then, those whose file was a log before
 	ExtraOps      int64 `json:"extra_ops"` // writes of the goroutine beside the measured ones
+	WALSyncs      int64 `json:"wal_syncs"`
 	CacheHits     int64 `json:"cache_hits"`
 	CacheMisses   int64 `json:"cache_misses"`
 	BlockHits     int64 `json:"compressed_cache_hits"`

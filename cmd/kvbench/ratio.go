@@ -87,6 +87,9 @@ func ratiosOf(ours, hosts []measurement, of func(*measurement) float64) []float6
 // else the page cache can do alone while it holds the data.
 func (se *session) meaningless(b *benchmark, host []measurement) string {
 	for _, c := range se.contenders {
+		if c.reference() {
+			continue
+		}
 		if c.mount.RAM || c.cfg.Place.Kind == placeRAM {
 			return fmt.Sprintf("no ratio: %s lies in memory (%s), nothing here is about a disk", c.cfg.Place, c.fsName)
 		}

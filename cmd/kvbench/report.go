@@ -68,8 +68,8 @@ func (t *tableReporter) footer(lines []string) {
 }
 
 const (
-	columnTitles = "%-20s %-16s %10s %8s %8s %8s %9s %9s %8s %8s %7s %8s  %s\n"
-	columnCells  = "%-20s %-16s %10s %8.1f %8s %8s %9s %9s %8s %8s %7s %8s  %s\n"
+	columnTitles = "%-23s %-16s %10s %8s %8s %8s %9s %9s %8s %8s %7s %8s  %s\n"
+	columnCells  = "%-23s %-16s %10s %8.1f %8s %8s %9s %9s %8s %8s %7s %8s  %s\n"
 )
 
 func (t *tableReporter) row(r row) {
@@ -86,10 +86,13 @@ func (t *tableReporter) row(r row) {
 	}
 	line := ""
 	switch f := r.figures; {
+	case r.Bound != nil:
+		line = strings.Join(boundLines(&r), "\n"+strings.Repeat(" ", 24))
+		line = fmt.Sprintf("%-23s %s", name, line)
 	case r.ratio != nil:
-		line = fmt.Sprintf("%-20s %-16s %s", name, "ratio", ratioText(&r))
+		line = fmt.Sprintf("%-23s %-16s %s", name, "ratio", ratioText(&r))
 	case f == nil:
-		line = fmt.Sprintf("%-20s %-16s %10s  %s", name, r.label, "-", r.Lost)
+		line = fmt.Sprintf("%-23s %-16s %10s  %s", name, r.label, "-", r.Lost)
 	default:
 		line = fmt.Sprintf(columnCells, name, r.label, thousands(f.OpsPerSec), f.MBPerSec, micros(f.P50), micros(f.P99), micros(f.P999),
 			micros(f.Max), micros(f.CPUPerOp), optional(f.SysCPU, micros), wholeMB(f.EngineMB), optional(f.DiskWriteMB, wholeMB), tableNote(&r))

@@ -17,6 +17,7 @@ type row struct {
 
 	*figures
 	*ratio
+	Bound *bound `json:"bound,omitempty"`
 
 	FileSystem  string  `json:"filesystem,omitempty"` // under the store, with its journal and mount options
 	Policy      string  `json:"policy,omitempty"`
@@ -55,7 +56,9 @@ type figures struct {
 	Found       *int64   `json:"found,omitempty"`          // of the reads
 	ExtraOps    float64  `json:"writes_per_sec,omitempty"` // of the writer beside the measured goroutines
 	DrainSecs   float64  `json:"drain_seconds"`
+	WALSync     float64  `json:"wal_sync_us,omitempty"` // mean time of the engine's calls that sync its log
 	Rotations   int64    `json:"log_rotations"`
+	Recycled    int64    `json:"logs_recycled"`            // of the logs made during the row
 	EngineMB    float64  `json:"engine_write_mb"`          // logs, flushes and compactions of the LSM engine
 	StackMB     *float64 `json:"stack_write_mb,omitempty"` // what our stack made of them at its device
 	DiskWriteMB *float64 `json:"disk_write_mb"`            // what the host's disk wrote meanwhile, for whomever
@@ -73,10 +76,16 @@ const mb = 1e6
 func (se *session) rowsOf(p rowPlan, all []outcome) []row {
 	var rows []row
 	for i, c := range se.contenders {
+		if all[i].apart {
+			continue
+		}
 		rows = append(rows, se.engineRow(p, c, &all[i]))
 	}
 	if se.VS != "" {
 		rows = append(rows, se.ratioRow(p, all))
+	}
+	if se.Bound && p.log != logAny {
+		rows = append(rows, se.boundRow(p, all))
 	}
 	return rows
 }
@@ -155,7 +164,9 @@ func newFigures(m *measurement) *figures {
 		CPUPerOp:   perOp(m.CPUSeconds, m.Ops),
 		ExtraOps:   perSecond(float64(m.ExtraOps), m.Seconds),
 		DrainSecs:  m.DrainSeconds,
+		WALSync:    m.walSync(),
 		Rotations:  m.Rotations,
+		Recycled:   m.Recycled,
 		EngineMB:   float64(m.EngineWritten) / mb,
 		DataMB:     float64(m.DataBytes) / mb,
 		ResidentMB: float64(m.ResidentBytes) / mb,
@@ -195,6 +206,8 @@ func (se *session) noteOf(b *benchmark, m *measurement) string {
 		return fmt.Sprintf("writer %.0f ops/s", perSecond(float64(m.ExtraOps), m.Seconds))
 	case !b.writes && m.Found < m.Ops && m.Ops > 0 && b.name != "readmissing":
 		return fmt.Sprintf("%.0f%% found", 100*float64(m.Found)/float64(m.Ops))
+	case b.log != logAny && se.LogRotations > 0 && m.Rotations > 0:
+		return fmt.Sprintf("%d log rotations", m.Rotations)
 	case b.log == logFresh && m.Rotations > 0:
 		return "ended with its log"
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/blobkv/blobkv/internal/procstat"
 )
@@ -23,6 +22,12 @@ func (m *measurement) opsPerSec() float64 { return perSecond(float64(m.Ops), m.S
 // sysCPUPerOp is the whole machine's CPU time for one operation in microseconds, 0 where it is not known.
 func (m *measurement) sysCPUPerOp() float64 { return perOp(max(m.sysCPUSeconds, 0), m.Ops) }
 
+// timePerOp is the time of one operation of one thread, in microseconds.
+func (m *measurement) timePerOp() float64 { return perOp(m.Seconds, m.Ops) }
+
+// walSync is the mean time of the calls that synced the log, in microseconds; 0 if there were none.
+func (m *measurement) walSync() float64 { return perOp(m.WALSyncSecs, m.WALSyncs) }
+
 func perSecond(n, seconds float64) float64 {
 	if seconds <= 0 {
 		return 0
@@ -32,8 +37,9 @@ func perSecond(n, seconds float64) float64 {
 
 // outcome is what became of one engine in one row.
 type outcome struct {
-	runs []measurement
-	lost string // why there are no figures, "" if there are
+	runs  []measurement
+	lost  string // why there are no figures, "" if there are
+	apart bool   // the engine does not take part in the row
 }
 
 // row runs one benchmark on every engine, --runs times, engine by engine, so that a change of the machine's speed meets
@@ -42,11 +48,11 @@ type outcome struct {
 func (se *session) row(ctx context.Context, p rowPlan) error {
 	all := make([]outcome, len(se.contenders))
 	for i, c := range se.contenders {
-		all[i].lost = c.unfit(p)
+		all[i].lost, all[i].apart = c.unfit(p), !c.takesPart(p)
 	}
 	for run := range se.Runs {
 		for _, i := range order(len(se.contenders), run) {
-			if all[i].lost != "" {
+			if all[i].lost != "" || all[i].apart {
 				continue
 			}
 			if err := se.measureInto(ctx, &all[i], se.contenders[i], p, run); err != nil {
@@ -74,15 +80,30 @@ func order(n, run int) []int {
 	return o
 }
 
-// measure prepares one engine and runs the row on it. All others are at rest: each has drained before it answered.
+// measure prepares one engine and runs the row on it, in as many parts as the row has. All others are at rest: each has
+// drained before it answered.
 func (se *session) measure(ctx context.Context, c *contender, p rowPlan, run int) (measurement, error) {
-	title := se.progressTitle(p, run)
+	b := se.bounds(c, p.benchmark)
+	var parts []measurement
+	for part := range b.parts {
+		m, err := se.measurePart(ctx, c, p, b, run*b.parts+part, se.progressTitle(p, run, part, b.parts))
+		if err != nil {
+			return measurement{}, err
+		}
+		parts = append(parts, m)
+	}
+	return mergeParts(parts)
+}
+
+func (se *session) measurePart(ctx context.Context, c *contender, p rowPlan, b rowBounds, run int, title string) (measurement, error) {
 	if err := se.prepare(ctx, c, p.benchmark, run, title); err != nil {
 		return measurement{}, err
 	}
-	maxOps, limit := se.bounds(p.benchmark)
-	req := request{Op: opRun, Benchmark: p.name, Run: run, Threads: p.threads, MaxOps: maxOps, MaxSeconds: limit.Seconds()}
-	tell := se.progress.teller(title, c.label(se.contenders), maxOps, limit)
+	req := request{Op: opRun, Benchmark: p.name, Run: run, Threads: p.threads, MaxOps: b.ops, MaxSeconds: b.limit.Seconds(), MaxRotations: b.rotations}
+	if c.Engine == engineDevice {
+		req.Threads = 1
+	}
+	tell := se.progress.teller(title, c.label(se.contenders), b.ops, b.limit)
 
 	cpu, cpuErr := procstat.MachineCPU()
 	disk, diskOK := c.diskCounters()
@@ -102,11 +123,15 @@ func (se *session) measure(ctx context.Context, c *contender, p rowPlan, run int
 }
 
 // progressTitle names a run of a row in the progress line.
-func (se *session) progressTitle(p rowPlan, run int) string {
-	if se.Runs == 1 {
-		return p.title()
+func (se *session) progressTitle(p rowPlan, run, part, parts int) string {
+	title := p.title()
+	if se.Runs > 1 {
+		title += fmt.Sprintf(" %d/%d", run+1, se.Runs)
 	}
-	return fmt.Sprintf("%s %d/%d", p.title(), run+1, se.Runs)
+	if parts > 1 {
+		title += fmt.Sprintf(" part %d/%d", part+1, parts)
+	}
+	return title
 }
 
 // prepare brings an engine's store into the state the row needs and drops what the kernel has cached of it.
@@ -118,14 +143,14 @@ func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run 
 		Run:       run,
 		Create:    !se.UseExistingDB,
 		Exclusive: first && !se.UseExistingDB && !se.Destroy,
-		Wipe:      b.fresh && !first || first && se.Destroy,
+		Wipe:      c.Engine != engineDevice && (b.fresh && !first || first && se.Destroy),
 		Reopen:    se.cold && !first && c.cfg.Place.Kind != placeRAM,
 	}
 	_, err := c.request(ctx, req, se.progress.teller(title, c.label(se.contenders), 0, 0))
 	if err != nil {
 		return err
 	}
-	if first && se.Destroy {
+	if first && se.Destroy && !c.reference() {
 		se.made.addPlace(c.cfg.Place) // the old store is gone; the new one is this run's
 	}
 	c.opened = true
@@ -138,25 +163,6 @@ func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run 
 		return se.tryDropCaches()
 	}
 	return nil
-}
-
-// bounds says when a row ends: after so many operations, or this long.
-func (se *session) bounds(b *benchmark) (maxOps int64, limit time.Duration) {
-	const endless = 1 << 62
-	switch {
-	case se.Duration > 0 && !se.complete(b):
-		return endless, se.Duration
-	case !b.writes || b.synced || b.files:
-		return se.Num, readLimit
-	case se.NumGiven || se.VS != "" || se.DataOverMemory > 0:
-		return se.Num, 0
-	}
-	return se.Num, defaultLimit
-}
-
-// complete says whether a row makes all its operations whatever the time: what it leaves is the data of the rows to come.
-func (se *session) complete(b *benchmark) bool {
-	return b.fixed || se.DataOverMemory > 0 && b.fresh && b.loads()
 }
 
 // pageCacheOf is how many bytes the kernel could use to cache the engine's files: what the cgroup's limit leaves, or

@@ -40,6 +40,8 @@ type settings struct {
 	DropCaches bool
 
 	DataOverMemory float64 // live data in parts of Memory; 0: --num says how much data there is
+	LogRotations   int     // of the rows that begin with fillsync; 0: by --num and time
+	Bound          bool    // fillsync also runs on what it could be at best
 	Keep           bool    // the stores are left when the run is over
 
 	Format string
@@ -75,10 +77,12 @@ const (
 
 // Bounds of what makes sense, so that a typo is an error and not an endless run.
 const (
-	maxThreads   = 1024
-	maxValueSize = 64 << 20
-	minBuffer    = 256 << 10
-	minCacheSize = 8 << 20 // below this no block cache is worth its name
+	maxThreads    = 1024
+	maxRotations  = 1000
+	maxBoundEntry = 1 << 20 // bytes
+	maxValueSize  = 64 << 20
+	minBuffer     = 256 << 10
+	minCacheSize  = 8 << 20 // below this no block cache is worth its name
 )
 
 // validate checks what flag parsing cannot.
@@ -94,6 +98,10 @@ func (s *settings) validate() error {
 		return usagef("--duration %v is negative", s.Duration)
 	case s.WriteRate < 0 || s.WriteRate > 0 && int64(s.WriteRate) < max(pacedBurst, int64(s.KeySize+s.ValueSize)):
 		return usagef("--benchmark_write_rate_limit %v: expected 0, or 64KiB and an entry a second at least", &s.WriteRate)
+	case s.LogRotations < 0 || s.LogRotations > maxRotations:
+		return usagef("--log_rotations %d: expected 0 to %d", s.LogRotations, maxRotations)
+	case s.Bound && s.KeySize+s.ValueSize > maxBoundEntry:
+		return usagef("--bound: an entry of %d bytes is more than the %d that are written at once", s.KeySize+s.ValueSize, maxBoundEntry)
 	case s.SeekNexts < 0:
 		return usagef("--seek_nexts %d is negative", s.SeekNexts)
 	case s.Format != formatTable && s.Format != formatJSON:
