@@ -76,6 +76,7 @@ type perfFlags struct {
 	blockSize, span string
 	policy          string
 	force, prefill  bool
+	scratch         bool
 }
 
 func (c *cli) perfCommand() *cobra.Command {
@@ -87,9 +88,14 @@ func (c *cli) perfCommand() *cobra.Command {
 
 Each thread is a goroutine. With --iodepth 1 it does one I/O at a time on the device's shared channels, as a store does; with
 more it keeps that many in flight on a channel of its own. Reads of an image that was never written meet holes: fill it first
-(--prefill, needs --force unless the device is malloc). Workloads that write destroy what is on the device and need --force too.`,
+(--prefill, needs --force unless the device is malloc). Workloads that write destroy what is on the device and need --force too.
+
+With --scratch they leave it alone: the run is on a new file beside the image, on the same disk and with the same options, that is
+written in full before and removed afterwards. "--rw write --flush-each --scratch" is what a durable write to a log that was used
+before takes at least.`,
 		Example: `  blobcli -d malloc:512MiB bdev perf --rw randread --iodepth 32
-  blobcli -d aio:/tmp/x.img?size=1GiB bdev perf --rw write --flush-each --force`,
+  blobcli -d aio:/tmp/x.img bdev perf --rw write --flush-each --scratch
+  blobcli -d aio:/dev/nvme1n1 bdev perf --rw randwrite --iodepth 32 --force`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.perf(cmd, &f) },
 	}
 	flags := cmd.Flags()
@@ -105,12 +111,20 @@ more it keeps that many in flight on a channel of its own. Reads of an image tha
 	flags.StringVar(&f.span, "span", "", "use only so many bytes from the start of the device")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of offsets and content; 0: a new one, printed")
 	flags.BoolVar(&f.force, "force", false, "write on a device whose content will be destroyed")
+	flags.BoolVar(&f.scratch, "scratch", false, "run on a new file beside the image, which is left alone; --span gives its size (64MiB)")
 	flags.BoolVar(&f.prefill, "prefill", false, "write the whole span before the run")
 	return cmd
 }
 
 // perf checks the flags against the device, fills it where needed, runs and prints.
-func (c *cli) perf(cmd *cobra.Command, f *perfFlags) error {
+func (c *cli) perf(cmd *cobra.Command, f *perfFlags) (err error) {
+	if f.scratch {
+		remove, err := c.useScratch(f)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, remove()) }()
+	}
 	dev, err := c.openPerf(f)
 	if err != nil {
 		return err
@@ -164,7 +178,7 @@ func (c *cli) openPerf(f *perfFlags) (*bdev.Device, error) {
 	}
 	if writes && !dev.Fresh() && !f.force {
 		dev.Close()
-		return nil, usagef("this run overwrites what is on %s: pass --force if that is what you want", dev.Name())
+		return nil, usagef("this run overwrites what is on %s: --scratch runs on a file beside an image, --force here", dev.Name())
 	}
 	return dev, nil
 }

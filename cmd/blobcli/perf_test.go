@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -41,6 +43,35 @@ func TestPerfOnAnImage(t *testing.T) {
 	require.Contains(t, refused.stderr, "--force")
 	okJSON(t, &r, "-d", device, "bdev", "perf", "--rw", "randread", "--iodepth", "4", "--time", "50ms")
 	require.NotZero(t, r.IOs)
+}
+
+// --scratch measures beside a store, which stays as it is, and leaves no file.
+func TestPerfScratchLeavesTheStoreAlone(t *testing.T) {
+	dir := t.TempDir()
+	device := filepath.Join(dir, "s.img")
+	ok(t, "-d", device+"?size=64MiB", "init")
+	before, err := os.ReadFile(device)
+	require.NoError(t, err)
+
+	refused := blobcli("", "-d", device, "bdev", "perf", "--rw", "write", "--flush-each", "--time", "50ms")
+	require.Equal(t, exitUsage, refused.code)
+	require.Contains(t, refused.stderr, "--scratch")
+	var r perfResult
+	okJSON(t, &r, "-d", device, "bdev", "perf", "--rw", "write", "--flush-each", "--scratch", "--span", "2MiB", "--time", "50ms")
+	require.NotZero(t, r.IOs)
+	require.Contains(t, r.Device, "s.img.perf-")
+
+	after, err := os.ReadFile(device)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(before, after))
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+
+	for _, args := range [][]string{{"-d", "malloc:8MiB"}, {"-d", "file:/dev/null"}} {
+		refused := blobcli("", append(args, "bdev", "perf", "--rw", "write", "--scratch", "--time", "50ms")...)
+		require.Equal(t, exitUsage, refused.code, refused.stderr)
+	}
 }
 
 func TestPerfRefuses(t *testing.T) {

@@ -8,22 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/blobkv/blobkv/internal/procstat"
-)
-
-// Limits of rows that nothing on the command line bounds, so that a run without arguments answers in under a minute and
-// a slow disk does not make it an hour.
-const (
-	readLimit    = 5 * time.Second // rows that leave no data behind
-	defaultLimit = 8 * time.Second // any row, when neither --num nor --vs asks for a whole data set
 )
 
 // session is one run of kvbench.
 type session struct {
 	settings
-	rows       []*benchmark
+	rows       []rowPlan
 	contenders []*contender
 	made       madeFiles
 	out        reporter
@@ -33,6 +25,9 @@ type session struct {
 	limited    bool     // every contender is in a memory cgroup of --memory
 	measured   bool     // a row has been completed
 	described  bool     // the header has been printed
+	lost       []string // rows of engines that were killed
+	stderr     io.Writer
+	cleanup    []func() error // what must not outlive the run, in the order of its making
 }
 
 // runBench runs everything the command line asks for.
@@ -42,62 +37,36 @@ func runBench(ctx context.Context, s settings, stdout, stderr io.Writer) (err er
 		return err
 	}
 	defer func() { err = se.finish(ctx, err) }()
-	if err := se.startEngines(stderr); err != nil {
+	if err := se.startEngines(); err != nil {
 		return err
 	}
-	for _, b := range se.rows {
-		if err := se.row(ctx, b); err != nil {
+	for _, p := range se.rows {
+		if err := se.row(ctx, p); err != nil {
 			return err
 		}
 	}
-	return nil
+	return se.lostError()
 }
 
 // newSession checks the command line and finds out what is there, without changing anything but an empty temp folder.
 func newSession(s settings, stdout, stderr io.Writer) (*session, error) {
-	if err := s.validate(); err != nil {
-		return nil, err
-	}
 	rows, err := parseBenchmarks(s.Benchmarks)
 	if err != nil {
 		return nil, err
 	}
-	se := &session{settings: s, rows: rows, progress: newProgressLine(stderr)}
-	se.out = newReporter(s.Format, stdout, stderr)
-	if se.rows, err = se.usableRows(rows); err != nil {
+	if err := errors.Join(s.sizeData(rows), s.validate()); err != nil {
 		return nil, err
 	}
+	se := &session{settings: s, stderr: stderr, progress: newProgressLine(stderr)}
+	se.out = newReporter(s.Format, stdout, stderr)
+	if rows, err = se.usableRows(rows); err != nil {
+		return nil, err
+	}
+	se.rows = planRows(rows, se.Threads)
 	if err := se.plan(); err != nil {
-		return nil, errors.Join(err, se.made.remove())
+		return nil, errors.Join(err, se.made.remove(), se.cleanUp())
 	}
 	return se, nil
-}
-
-// usableRows leaves out the rows that need a fresh store when an existing one is used, and refuses a list that starts by
-// reading nothing.
-func (se *session) usableRows(rows []*benchmark) ([]*benchmark, error) {
-	if se.UseExistingDB {
-		usable := slices.DeleteFunc(slices.Clone(rows), func(b *benchmark) bool {
-			if b.fresh {
-				se.notes = append(se.notes, b.name+" needs a fresh store and is skipped: --use_existing_db")
-			}
-			return b.fresh
-		})
-		if len(usable) == 0 {
-			return nil, usagef("--benchmarks %s needs a fresh store, and --use_existing_db asks for the one that is there", se.Benchmarks)
-		}
-		return usable, nil
-	}
-	for _, b := range rows {
-		if b.files {
-			continue // needs no keys, and makes none
-		}
-		if !b.fresh && b.name != "overwrite" {
-			return nil, usagef("--benchmarks has %s before there is data: put fillseq or fillrandom before it, or --use_existing_db", b.name)
-		}
-		break
-	}
-	return rows, nil
 }
 
 // plan decides where the stores lie and how memory is split.
@@ -106,7 +75,7 @@ func (se *session) plan() error {
 	if err != nil {
 		return err
 	}
-	if ours.Kind == placeRAM && slices.ContainsFunc(se.rows, func(b *benchmark) bool { return b.files }) {
+	if ours.Kind == placeRAM && slices.ContainsFunc(se.rows, func(p rowPlan) bool { return p.files }) {
 		return usagef("smallfiles closes the store to open the file system below it, and a store in RAM is gone then: name an image with --device")
 	}
 	places := map[string]place{engineBlobKV: ours}
@@ -125,6 +94,11 @@ func (se *session) plan() error {
 			p.Path += "-" + sp.Name // a store for each split
 		}
 		se.contenders = append(se.contenders, newContender(&se.settings, sp, p))
+	}
+	if se.Bound {
+		if err := se.planBound(ours); err != nil {
+			return err
+		}
 	}
 	return se.checkExisting()
 }
@@ -166,6 +140,9 @@ func hostPlace(vs string, ours place) (place, error) {
 // checkExisting refuses stores that are in the way, and stores that are not there but should be.
 func (se *session) checkExisting() error {
 	for _, c := range se.contenders {
+		if c.reference() {
+			continue
+		}
 		p := c.cfg.Place
 		there, err := p.exists()
 		switch {
@@ -184,7 +161,7 @@ func (se *session) checkExisting() error {
 }
 
 // startEngines starts the processes and finds out what the host permits.
-func (se *session) startEngines(stderr io.Writer) error {
+func (se *session) startEngines() error {
 	se.limited = se.Memory > 0
 	for _, c := range se.contenders {
 		p := c.cfg.Place
@@ -198,7 +175,7 @@ func (se *session) startEngines(stderr io.Writer) error {
 			}
 		}
 		c.inspect()
-		groupErr, err := c.start(c.label(se.contenders), int64(se.Memory), stderr)
+		groupErr, err := c.start(c.label(se.contenders), se.limitOf(c), se.stderr)
 		if err != nil {
 			return err
 		}
@@ -210,6 +187,14 @@ func (se *session) startEngines(stderr io.Writer) error {
 	}
 	se.cold = se.tryDropCaches() == nil
 	return nil
+}
+
+// limitOf is the memory of a contender's cgroup, 0 if it gets none.
+func (se *session) limitOf(c *contender) int64 {
+	if !se.limited || c.reference() {
+		return 0
+	}
+	return int64(se.Memory)
 }
 
 // tryDropCaches empties the page cache where it matters and is permitted.
@@ -230,6 +215,16 @@ func (se *session) tryDropCaches() error {
 	return nil
 }
 
+// cleanUp takes away what only the run needed, newest first.
+func (se *session) cleanUp() error {
+	var errs []error
+	for _, f := range slices.Backward(se.cleanup) {
+		errs = append(errs, f())
+	}
+	se.cleanup = nil
+	return errors.Join(errs...)
+}
+
 // finish ends the processes and removes or keeps what was made.
 func (se *session) finish(ctx context.Context, err error) error {
 	se.progress.stop()
@@ -238,15 +233,11 @@ func (se *session) finish(ctx context.Context, err error) error {
 			err = closeErr
 		}
 	}
-	if ctx.Err() != nil {
-		return errors.Join(err, se.made.remove())
+	whole := ctx.Err() == nil && (err == nil || errors.Is(err, errIncomplete))
+	if ctx.Err() != nil || !se.measured || whole && !se.Keep {
+		err = errors.Join(err, se.made.remove())
+	} else if whole {
+		se.out.footer(se.farewell())
 	}
-	if err != nil && !se.measured {
-		return errors.Join(err, se.made.remove())
-	}
-	if err != nil {
-		return err
-	}
-	se.out.footer(se.farewell())
-	return nil
+	return errors.Join(err, se.cleanUp())
 }

@@ -65,6 +65,24 @@ func TestEveryBenchmarkOnBothEngines(t *testing.T) {
 	require.DirExists(t, filepath.Join(dir, "kvbench-hostfs"))
 }
 
+// Every number of threads has its row on the same data, with a ratio and CPU of the machine.
+func TestThreadsList(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "x.img")
+	out, err := kvbench(t, context.Background(), small("--device", image, "--vs", "hostfs", "--threads", "1,4",
+		"--benchmarks", "fillrandom,readrandom,readwhilewriting", "--benchmark_write_rate_limit", "1MiB")...)
+	require.NoError(t, err)
+	rows := parseRows(t, out)
+	require.Len(t, rows, 3*5)
+	for i, threads := range []float64{1, 1, 4, 1, 4} {
+		for _, r := range rows[3*i : 3*i+3] {
+			require.Equal(t, threads, r["threads"], "%v", r)
+		}
+		require.Equal(t, 300.0, rows[3*i]["ops"])
+		require.Contains(t, rows[3*i], "sys_cpu_us_per_op")
+	}
+	require.Greater(t, rows[6]["found"], 100.0, "the data is still there")
+}
+
 func TestExistingStoreIsNeverTouchedUnasked(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
@@ -92,6 +110,23 @@ func TestExistingStoreIsNeverTouchedUnasked(t *testing.T) {
 	rows = parseRows(t, out)
 	require.Len(t, rows, 2)
 	require.Less(t, rows[1]["data_mb"], 1.0)
+}
+
+// Without --keep nothing is left but what was there, and a store that was only used.
+func TestKeepFalseRemovesWhatWasMade(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	image := filepath.Join(dir, "x.img")
+	_, err := kvbench(t, ctx, small("--device", image, "--vs", "hostfs", "--benchmarks", "fillseq", "--keep=false")...)
+	require.NoError(t, err)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	_, err = kvbench(t, ctx, small("--device", image, "--benchmarks", "fillseq")...)
+	require.NoError(t, err)
+	_, err = kvbench(t, ctx, small("--device", image, "--use_existing_db", "--benchmarks", "readseq", "--keep=false")...)
+	require.NoError(t, err)
+	require.FileExists(t, image)
 }
 
 func TestRAMDevice(t *testing.T) {
@@ -139,6 +174,68 @@ func TestEngineThatDies(t *testing.T) {
 	_, err = p.call(nil, request{Op: opRun}, func(progress) {})
 	require.ErrorContains(t, err, "engine blobkv was killed")
 	require.Error(t, p.close())
+}
+
+// killAt kills an engine while a row runs on it, as a memory limit would.
+type killAt struct {
+	reporter
+	se     *session
+	after  string // the benchmark whose last row is printed before
+	victim int
+}
+
+func (k *killAt) row(r row) {
+	k.reporter.row(r)
+	if r.Benchmark == k.after && r.ratio != nil {
+		_ = k.se.contenders[k.victim].proc.cmd.Process.Kill() // the row that comes finds it dead
+	}
+}
+
+// killedRun runs rows on our engine and two splits of the host's, one of which is killed after a row.
+func killedRun(t *testing.T, benchmarks, after string, victim int) ([]map[string]any, error) {
+	t.Helper()
+	s := defaultSettings()
+	s.Device = filepath.Join(t.TempDir(), "x.img")
+	s.VS, s.Num, s.WriteBufferSize, s.CacheSize, s.DropCaches = engineHostFS, 300, 256<<10, 1<<20, false
+	s.Benchmarks, s.Format, s.Memory = benchmarks, formatJSON, 512<<20
+	var out bytes.Buffer
+	var stderr lockedBuffer
+	se, err := newSession(s, &out, &stderr)
+	require.NoError(t, err)
+	se.Memory = 0 // for the splits alone: the machine that tests may not permit cgroups
+	se.out = &killAt{se.out, se, after, victim}
+	require.NoError(t, se.startEngines())
+	for _, p := range se.rows {
+		require.NoError(t, se.row(context.Background(), p))
+	}
+	err = se.finish(context.Background(), se.lostError())
+	return parseRows(t, out.String()), err
+}
+
+// An engine that is killed loses its row; the others and the rows that come are measured.
+func TestKilledEngineLosesItsRow(t *testing.T) {
+	rows, err := killedRun(t, "fillseq,readrandom,readseq", "fillseq", 1)
+	require.ErrorIs(t, err, errIncomplete)
+	require.ErrorContains(t, err, "readrandom of hostfs")
+	require.Len(t, rows, 3*4)
+	for i, r := range rows {
+		require.Equal(t, i == 5, r["lost"] != nil, "%v", r)
+	}
+	require.Contains(t, rows[5]["lost"], "killed")
+	require.Equal(t, 300.0, rows[9]["found"], "its store is whole, and it takes part again")
+}
+
+// A store that was being filled is not read afterwards, until a row makes a new one.
+func TestKilledWhileFilling(t *testing.T) {
+	rows, err := killedRun(t, "fillseq,overwrite,readseq,fillrandom,readrandom", "fillseq", 0)
+	require.ErrorIs(t, err, errIncomplete)
+	require.Len(t, rows, 5*4)
+	require.Contains(t, rows[4]["lost"], "killed")
+	require.Nil(t, rows[7]["ratio"])
+	require.Contains(t, rows[8]["lost"], "not complete: killed in overwrite")
+	require.Nil(t, rows[12]["lost"])
+	require.Equal(t, 300.0, rows[12]["ops"])
+	require.NotZero(t, rows[16]["found"])
 }
 
 func TestEngineRefusesRequestsOutOfOrder(t *testing.T) {

@@ -57,6 +57,10 @@ func TestBadFlags(t *testing.T) {
 		{"--nosuchflag"},
 		{"fillseq"},
 		{"--threads", "0"},
+		{"--threads", "1,0"},
+		{"--threads", "many"},
+		{"--benchmark_write_rate_limit", "1k"},
+		{"--benchmark_write_rate_limit", "100k", "--value_size", "1MiB"},
 		{"--runs", "0"},
 		{"--duration", "-1s"},
 		{"--seek_nexts", "-1"},
@@ -78,6 +82,12 @@ func TestBadFlags(t *testing.T) {
 		{"--vs", "leveldb"},
 		{"--vs", "hostfs:"},
 		{"--vs", "hostfs", "--device", "malloc:64MiB"},
+		{"--log_rotations", "-1"},
+		{"--bound", "--device", "malloc:64MiB"},
+		{"--bound", "--value_size", "2MiB", "--device", filepath.Join(dir, "x.img")},
+		{"--data_over_memory", "4"},
+		{"--data_over_memory", "-1", "--memory", "256MiB"},
+		{"--data_over_memory", "4", "--memory", "256MiB", "--num", "5"},
 		{"--memory", "64MiB", "--device", filepath.Join(dir, "x.img")},
 	} {
 		_, err := kvbench(t, context.Background(), args...)
@@ -93,7 +103,7 @@ func TestHelpListsFlagsAndBenchmarks(t *testing.T) {
 	out, err := kvbench(t, context.Background(), "--help")
 	require.NoError(t, err)
 	for _, want := range []string{"--device", "--num", "--compression_ratio", "--runs", "--destroy", "--value_size", "--key_size",
-		"--threads", "--cache_size", "--duration", "--seed", "--sync", "--use_existing_db", "--benchmarks", "--vs", "--memory",
+		"--threads", "--cache_size", "--duration", "--seed", "--sync", "--use_existing_db", "--benchmarks", "--vs", "--memory", "--data_over_memory", "--keep", "--bound", "--log_rotations",
 		"Comparison:", "readwhilewriting", "Exit codes:"} {
 		require.Contains(t, out, want)
 	}
@@ -114,25 +124,55 @@ func TestParseVS(t *testing.T) {
 }
 
 func TestRowBounds(t *testing.T) {
-	type bounds struct {
-		ops   int64
-		limit time.Duration
-	}
-	of := func(name string, change func(*session)) bounds {
+	ours := &contender{split: split{Engine: engineBlobKV}}
+	of := func(name string, change func(*session)) rowBounds {
 		se := &session{settings: defaultSettings()}
 		change(se)
-		ops, limit := se.bounds(findBenchmark(name))
-		return bounds{ops, limit}
+		return se.bounds(ours, findBenchmark(name))
 	}
 	n := defaultSettings().Num
 	nothing := func(*session) {}
-	require.Equal(t, bounds{n, defaultLimit}, of("fillrandom", nothing))
-	require.Equal(t, bounds{n, readLimit}, of("fillsync", nothing))
-	require.Equal(t, bounds{n, readLimit}, of("readseq", nothing))
-	require.Equal(t, bounds{n, 0}, of("fillrandom", func(se *session) { se.NumGiven = true }))
-	require.Equal(t, bounds{n, 0}, of("overwrite", func(se *session) { se.VS = "hostfs" }))
+	require.Equal(t, rowBounds{n, defaultLimit, 0, 1}, of("fillrandom", nothing))
+	require.Equal(t, rowBounds{n, readLimit, 1, 1}, of("fillsync", nothing), "the log after the first one may be recycled")
+	require.Equal(t, rowBounds{n, readLimit, 0, 1}, of("fillsync-recycled", nothing))
+	require.Equal(t, rowBounds{n, readLimit, 0, 1}, of("readseq", nothing))
+	require.Equal(t, rowBounds{n, 0, 0, 1}, of("fillrandom", func(se *session) { se.NumGiven = true }))
+	require.Equal(t, rowBounds{n, 0, 0, 1}, of("overwrite", func(se *session) { se.VS = "hostfs" }))
 	require.Equal(t, time.Minute, of("overwrite", func(se *session) { se.Duration = time.Minute }).limit)
 	require.Equal(t, n, of("fillseq", func(se *session) { se.Duration = time.Minute }).ops, "what it leaves must be complete")
+
+	eight := func(se *session) { se.LogRotations, se.Duration = 8, time.Second }
+	require.Equal(t, rowBounds{endless, rotationLimit, 1, 8}, of("fillsync", eight), "a fresh log each, on eight stores")
+	require.Equal(t, rowBounds{endless, rotationLimit, 8, 1}, of("fillsync-recycled", eight))
+	require.Equal(t, time.Second, of("fillsyncwhilecompacting", eight).limit)
+	ours.Engine = engineDevice
+	require.Equal(t, rowBounds{endless, time.Second, 0, 1}, of("fillsync", eight), "a device has no logs")
+}
+
+// The number of keys follows from what an entry takes up, and from the keys that random writes miss.
+func TestDataOverMemory(t *testing.T) {
+	s := defaultSettings()
+	s.Memory, s.DataOverMemory, s.ValueSize = 224<<20, 4, 112
+	rows := func(list string) []*benchmark {
+		b, err := parseBenchmarks(list)
+		require.NoError(t, err)
+		return b
+	}
+	const entry = 112/2 + entryOverhead
+	require.NoError(t, s.sizeData(rows("fillseq,readrandom")))
+	require.InDelta(t, 4*224<<20/entry, s.Num, 1)
+	require.NoError(t, s.sizeData(rows("fillrandom,readrandom")))
+	require.InDelta(t, 4*224<<20/entry/0.632, s.Num, 0.001*float64(s.Num))
+
+	se := &session{settings: s}
+	se.Duration = time.Second
+	ops, limit := se.opsAndTime(findBenchmark("fillrandom"))
+	require.Equal(t, s.Num, ops, "it loads all there is to be")
+	require.Zero(t, limit)
+	_, limit = se.opsAndTime(findBenchmark("overwrite"))
+	require.Equal(t, time.Second, limit)
+	_, limit = se.opsAndTime(findBenchmark("fillsync"))
+	require.Equal(t, time.Second, limit)
 }
 
 func TestMemorySplits(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/blobkv/blobkv/internal/procstat"
+	"github.com/blobkv/blobkv/internal/size"
 )
 
 // contender is one engine with one split of its memory: a process, a store, and what the host knows about both.
@@ -19,6 +20,9 @@ type contender struct {
 	fsName string                // for reports
 	disk   *procstat.Disk        // under the store, nil where it is not known
 	opened bool                  // its store has been opened in this session
+
+	configured bool   // the process has its configuration
+	incomplete string // the row in which the engine died while it filled its store, "" if the store is whole
 }
 
 // label tells contenders apart: an engine that runs with two splits is named with its block cache.
@@ -42,9 +46,9 @@ func newContender(s *settings, sp split, p place) *contender {
 		Compression:      s.Compression,
 		GoMemoryLimit:    goMemoryLimit(s, sp),
 		Num:              s.Num,
-		Threads:          s.Threads,
 		Seed:             s.Seed,
 		SeekNexts:        s.SeekNexts,
+		WriteRate:        int64(s.WriteRate),
 		KeySize:          s.KeySize,
 		ValueSize:        s.ValueSize,
 		CompressionRatio: s.CompressionRatio,
@@ -92,13 +96,14 @@ func (c *contender) start(name string, memory int64, stderr io.Writer) (groupErr
 
 // request asks the engine for something; the first one carries its configuration.
 func (c *contender) request(ctx context.Context, req request, tell func(progress)) (result, error) {
-	if !c.opened {
+	if !c.configured {
 		req.Config = &c.cfg
 	}
 	res, err := c.proc.call(ctx.Done(), req, tell)
 	if ctx.Err() != nil {
 		return result{}, ctx.Err()
 	}
+	c.configured = c.configured || err == nil
 	return res, err
 }
 
@@ -108,13 +113,28 @@ func (c *contender) stop() error {
 		return nil
 	}
 	err := c.proc.close()
-	c.proc = nil
+	c.proc, c.configured = nil, false
 	if c.group != nil {
 		if groupErr := c.group.Close(); err == nil {
 			err = groupErr
 		}
+		c.group = nil
 	}
 	return err
+}
+
+// bury takes away what is left of a process that was killed and says who did it.
+func (c *contender) bury(memory int64) (why string, err error) {
+	why = fmt.Sprintf("killed (%v)", c.proc.cmd.ProcessState)
+	if c.group != nil {
+		if n, err := c.group.Kills(); err == nil && n > 0 {
+			why = "killed by its memory limit of " + size.Human(memory)
+		}
+		err = c.group.Close()
+	}
+	c.proc.stdin.Close()
+	c.proc, c.group, c.configured = nil, nil, false
+	return why, err
 }
 
 // diskCounters reads what the disk under the store has moved; ok is false where that is not known.

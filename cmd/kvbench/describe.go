@@ -17,8 +17,8 @@ func (se *session) describe() []string {
 		lines = append(lines, fmt.Sprintf("%-9s %s", c.Engine, se.contenderText(c)))
 	}
 	lines = append(lines,
-		fmt.Sprintf("workload  %s keys of %d bytes, values of %d bytes compressible to %.0f%%, %s, seed %d, threads %d",
-			thousands(float64(se.Num)), se.KeySize, se.ValueSize, 100*se.CompressionRatio, se.Compression, se.Seed, se.Threads),
+		fmt.Sprintf("workload  %s keys of %d bytes, values of %d bytes compressible to %.0f%%, %s, seed %d, threads %s",
+			thousands(float64(se.Num)), se.KeySize, se.ValueSize, 100*se.CompressionRatio, se.Compression, se.Seed, threadsText(se.Threads)),
 		"caches    "+se.cachesText())
 	return lines
 }
@@ -35,6 +35,12 @@ func machineText() string {
 }
 
 func (se *session) contenderText(c *contender) string {
+	switch c.Engine {
+	case engineRAM:
+		return "the same Pebble on its own file system in memory, which makes no system call; block cache " + size.Human(c.CacheSize)
+	case engineDevice:
+		return fmt.Sprintf("%s on %s, policy %s, written before: one write of a log's record and one flush at a time", c.cfg.Place, c.fsName, c.cfg.Place.Policy)
+	}
 	text := fmt.Sprintf("%s on %s", c.cfg.Place, c.fsName)
 	if c.cfg.Place.Policy != "" {
 		text += ", policy " + c.cfg.Place.Policy
@@ -70,6 +76,7 @@ func (se *session) farewell() []string {
 	for _, c := range se.contenders {
 		p := c.cfg.Place
 		switch {
+		case c.reference():
 		case p.Kind == placeFolder:
 			lines = append(lines, "The host's store is kept. Remove it with rm -r "+shellQuote(p.Path))
 		case p.Kind == placeRAM:

@@ -21,6 +21,8 @@ import (
 const (
 	engineBlobKV = "blobkv"
 	engineHostFS = "hostfs"
+	engineRAM    = "ramfs"  // the host's engine on a file system in its own memory
+	engineDevice = "device" // no engine: the device's own write and flush
 )
 
 // engineCommand is the hidden subcommand that turns a process into an engine.
@@ -167,9 +169,14 @@ func (e *engineProcess) open(req request) error {
 		MemTableSize:        e.cfg.WriteBufferSize,
 		Compression:         compression,
 	}
-	if e.cfg.Engine == engineHostFS {
+	switch e.cfg.Engine {
+	case engineHostFS:
 		e.store, err = openHostStore(e.cfg.Place.Path, o)
-	} else {
+	case engineRAM:
+		e.store, err = openRAMStore(o)
+	case engineDevice:
+		e.store, err = openDeviceStore(e.cfg.Place, e.cfg.KeySize+e.cfg.ValueSize)
+	default:
 		e.store, err = openBlobStore(e.cfg.Place.Device, o)
 	}
 	if errors.Is(err, kv.ErrExists) {
@@ -211,8 +218,10 @@ func (e *engineProcess) run(req request) (result, error) {
 		spec: rowSpec{
 			benchmark: b,
 			run:       req.Run,
+			threads:   req.Threads,
 			maxOps:    req.MaxOps,
 			limit:     time.Duration(req.MaxSeconds * float64(time.Second)),
+			rotations: req.MaxRotations,
 		},
 	}
 	return r.run(e.tell)

@@ -18,7 +18,7 @@ import (
 // Exit codes.
 const (
 	exitOK          = 0
-	exitFailed      = 1   // the benchmark could not be carried out
+	exitFailed      = 1   // the benchmark could not be carried out, or a row of it
 	exitUsage       = 2   // unknown flag, bad value, store in the way
 	exitInterrupted = 130 // Ctrl-C or SIGTERM; what was made is removed
 )

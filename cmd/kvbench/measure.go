@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"github.com/blobkv/blobkv/internal/procstat"
 )
 
@@ -14,8 +16,10 @@ import (
 type rowSpec struct {
 	benchmark *benchmark
 	run       int
+	threads   int
 	maxOps    int64
 	limit     time.Duration // 0: none
+	rotations int64         // of the log, after which the row ends; 0: none
 }
 
 // runner runs one row on an open store.
@@ -31,8 +35,12 @@ type runner struct {
 	extra     *worker // the goroutine that overwrites, nil without one
 }
 
-// progressInterval is how often progress is told and the log is looked at.
-const progressInterval = 100 * time.Millisecond
+// How often progress is told, and how often the log is looked at in a row that ends with it: the log that comes after it
+// should not be part of the row, and a small one is full in a tenth of a second.
+const (
+	progressInterval = 100 * time.Millisecond
+	rotationInterval = 10 * time.Millisecond
+)
 
 // run measures the row. tell hears how far it is, from another goroutine.
 func (r *runner) run(tell func(progress)) (result, error) {
@@ -47,7 +55,7 @@ func (r *runner) run(tell func(progress)) (result, error) {
 		return result{}, errors.Join(err, r.close())
 	}
 	elapsed, err := r.work(ops, before, tell)
-	rotations := r.store.metrics().flushes - before.flushes // before the drain adds its own
+	during := r.store.metrics() // before the drain makes one more log
 	err = errors.Join(err, r.close())
 	if err != nil {
 		return result{}, err
@@ -61,8 +69,11 @@ func (r *runner) run(tell func(progress)) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	res := r.result(elapsed, before)
-	res.Rotations = rotations
+	res, err := r.result(elapsed, before)
+	if err != nil {
+		return result{}, err
+	}
+	res.Rotations, res.Recycled = during.logs-before.logs, during.recycled-before.recycled
 	res.CPUSeconds = (cpuAfter - cpuBefore).Seconds()
 	res.DrainSeconds = drain.Seconds()
 	return res, nil
@@ -71,7 +82,7 @@ func (r *runner) run(tell func(progress)) (result, error) {
 // start makes the goroutines' state and their operations.
 func (r *runner) start() ([]func() error, error) {
 	cfg, b := r.cfg, r.spec.benchmark
-	threads := int64(cfg.Threads)
+	threads := int64(r.spec.threads)
 	var ops []func() error
 	first := int64(0)
 	for i := range threads {
@@ -90,7 +101,7 @@ func (r *runner) start() ([]func() error, error) {
 		ops = append(ops, op)
 	}
 	if b.extra != nil {
-		r.extra = r.newWorker(cfg.Threads)
+		r.extra = r.newWorker(r.spec.threads)
 		r.extra.maxOps, r.extra.sync = 1<<63-1, cfg.Sync
 		op, err := b.extra(r.extra)
 		if err != nil {
@@ -103,7 +114,7 @@ func (r *runner) start() ([]func() error, error) {
 
 func (r *runner) newWorker(thread int) *worker {
 	cfg := r.cfg
-	rng := rngFor(cfg.Seed, r.spec.benchmark.name, r.spec.run, thread)
+	rng := rngFor(cfg.Seed, r.spec.benchmark.name, r.spec.threads, r.spec.run, thread)
 	return &worker{
 		store:     r.store,
 		rng:       rng,
@@ -113,13 +124,13 @@ func (r *runner) newWorker(thread int) *worker {
 		num:       cfg.Num,
 		valueSize: cfg.ValueSize,
 		seekNexts: cfg.SeekNexts,
+		writeRate: cfg.WriteRate,
 		sync:      r.spec.benchmark.durable(cfg.Sync),
 		hist:      newHistogram(),
 	}
 }
 
-// work runs all goroutines and returns how long the measured ones took. A row on fresh logs ends when its log is full,
-// for the next one may be recycled.
+// work runs all goroutines and returns how long the measured ones took.
 func (r *runner) work(ops []func() error, before storeMetrics, tell func(progress)) (time.Duration, error) {
 	var wg, extra sync.WaitGroup
 	var stopExtra atomic.Bool
@@ -154,11 +165,15 @@ func (r *runner) work(ops []func() error, before storeMetrics, tell func(progres
 	return elapsed, errors.Join(errs...)
 }
 
-// watch tells the progress and stops a row on fresh logs at the first change of the log.
+// watch tells the progress and stops a row that has rotated its log as often as it should.
 func (r *runner) watch(c clock, before storeMetrics, finished <-chan struct{}, tell func(progress)) {
-	t := time.NewTicker(progressInterval)
+	interval := progressInterval
+	if r.spec.rotations > 0 {
+		interval = rotationInterval
+	}
+	t := time.NewTicker(interval)
 	defer t.Stop()
-	for {
+	for told := time.Duration(0); ; {
 		select {
 		case <-finished:
 			return
@@ -167,8 +182,11 @@ func (r *runner) watch(c clock, before storeMetrics, finished <-chan struct{}, t
 		if r.cancelled.Load() {
 			r.stop.Store(true)
 		}
-		tell(progress{Phase: "running", Ops: r.done(), Seconds: c.now().Seconds()})
-		if r.spec.benchmark.log == logFresh && r.store.metrics().flushes > before.flushes {
+		if now := c.now(); now-told >= progressInterval {
+			told = now
+			tell(progress{Phase: "running", Ops: r.done(), Seconds: now.Seconds()})
+		}
+		if n := r.spec.rotations; n > 0 && r.store.metrics().logs-before.logs >= n {
 			r.stop.Store(true)
 		}
 	}
@@ -207,7 +225,7 @@ func (r *runner) close() error {
 }
 
 // result merges what the goroutines have recorded.
-func (r *runner) result(elapsed time.Duration, before storeMetrics) result {
+func (r *runner) result(elapsed time.Duration, before storeMetrics) (result, error) {
 	after := r.store.metrics()
 	hist := newHistogram()
 	res := result{
@@ -221,6 +239,8 @@ func (r *runner) result(elapsed time.Duration, before storeMetrics) result {
 		CacheMisses:   after.cacheMiss - before.cacheMiss,
 		BlockHits:     after.blockHits - before.blockHits,
 		BlockMisses:   after.blockMiss - before.blockMiss,
+		WALSyncs:      after.walSyncs - before.walSyncs,
+		WALSyncSecs:   (after.walSyncTime - before.walSyncTime).Seconds(),
 	}
 	maxNs := int64(0)
 	for _, w := range r.workers {
@@ -229,14 +249,13 @@ func (r *runner) result(elapsed time.Duration, before storeMetrics) result {
 		res.Bytes += w.bytes
 		maxNs = max(maxNs, w.maxNs)
 	}
-	const us = 1e3
-	res.P50 = float64(hist.ValueAtQuantile(50)) / us
-	res.P99 = float64(hist.ValueAtQuantile(99)) / us
-	res.P999 = float64(hist.ValueAtQuantile(99.9)) / us
-	res.MaxUs = float64(maxNs) / us
+	res.quantiles(hist)
+	res.MaxUs = float64(maxNs) / nsPerUs
 	if r.extra != nil {
-		res.ExtraOps = r.extra.done.Load()
+		res.ExtraOps = r.extra.bytes / int64(r.cfg.KeySize+r.cfg.ValueSize)
 	}
 	res.ResidentBytes, _ = procstat.ProcessRSS() // 0 where it is not known
-	return res
+	encoded, err := hist.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+	res.Hist = string(encoded)
+	return res, err
 }

@@ -12,7 +12,7 @@ const (
 	primeValueSize    = 16 << 10 // bytes
 	primeParts        = 4        // a priming batch is a bit more than this part of a memtable: two of them make it full size
 	freshBatches      = 2        // that leave the engine at the start of its first full-size log
-	recycledRotations = 7        // full-size logs after which every log that is used again was full-size
+	recycledRotations = 10       // full-size logs after which every log that is used again was full-size: four wait for their memtables, five to be used again
 )
 
 // primeLogs brings the log of a fresh store into the state that a row wants, without a trace in the data.

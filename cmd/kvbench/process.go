@@ -82,6 +82,9 @@ func (p *process) call(cancelled <-chan struct{}, req request, tell func(progres
 
 var errCancelled = errors.New("cancelled")
 
+// errKilled marks an engine process that a signal has ended.
+var errKilled = errors.New("killed")
+
 // await reads replies up to the final one.
 func (p *process) await(tell func(progress)) (result, error) {
 	for {
@@ -108,7 +111,7 @@ func (p *process) explain(err error) error {
 	select {
 	case <-p.exited:
 		if p.cmd.ProcessState != nil && !p.cmd.ProcessState.Exited() {
-			return fmt.Errorf("engine %s was killed (%v); with --memory that is how its limit shows", p.name, p.cmd.ProcessState)
+			return fmt.Errorf("engine %s was %w (%v)", p.name, errKilled, p.cmd.ProcessState)
 		}
 		return fmt.Errorf("engine %s has ended: %v", p.name, p.waitErr)
 	case <-time.After(time.Second):

@@ -22,8 +22,11 @@ type request struct {
 	Exclusive bool          `json:"exclusive,omitempty"` // a store that is there is an error
 	Reopen    bool          `json:"reopen,omitempty"`    // so that the block cache is as cold as the page cache
 
+	Threads    int     `json:"threads,omitempty"`
 	MaxOps     int64   `json:"max_ops,omitempty"`
 	MaxSeconds float64 `json:"max_seconds,omitempty"` // 0: no limit
+
+	MaxRotations int64 `json:"max_rotations,omitempty"` // of the log; 0: no limit
 }
 
 // The kinds of reply.
@@ -60,9 +63,9 @@ type engineConfig struct {
 	GoMemoryLimit   int64  `json:"go_memory_limit,omitempty"` // bytes; 0: none
 
 	Num              int64   `json:"num"`
-	Threads          int     `json:"threads"`
 	Seed             uint64  `json:"seed"`
 	SeekNexts        int     `json:"seek_nexts"`
+	WriteRate        int64   `json:"write_rate,omitempty"` // bytes per second; 0: no limit
 	KeySize          int     `json:"key_size"`
 	ValueSize        int     `json:"value_size"`
 	CompressionRatio float64 `json:"compression_ratio"`
@@ -80,9 +83,11 @@ type result struct {
 	P99   float64 `json:"p99_us"`
 	P999  float64 `json:"p999_us"`
 	MaxUs float64 `json:"max_us"`
+	Hist  string  `json:"hist"` // all latencies, as hdrhistogram encodes them
 
-	CPUSeconds   float64 `json:"cpu_seconds"`   // of the process, drain included
-	DrainSeconds float64 `json:"drain_seconds"` // from the last operation until the engine and its file system were at rest
+	CPUSeconds   float64 `json:"cpu_seconds"`      // of the process, drain included
+	WALSyncSecs  float64 `json:"wal_sync_seconds"` // in all calls that synced the log
+	DrainSeconds float64 `json:"drain_seconds"`    // from the last operation until the engine and its file system were at rest
 
 	EngineWritten int64 `json:"engine_written"` // bytes the LSM engine wrote
 	StackWritten  int64 `json:"stack_written"`  // bytes the stack wrote to its device, 0 if it has none
@@ -90,7 +95,9 @@ type result struct {
 	DataBytes     int64 `json:"data_bytes"` // of the store's files at the end
 	ResidentBytes int64 `json:"resident_bytes"`
 	Rotations     int64 `json:"rotations"` // times the log was changed during the row
-	ExtraOps      int64 `json:"extra_ops"` // of the goroutine that overwrites beside the readers
+	Recycled      int64 `json:"recycled"`  // of the logs that were made then, those whose file was a log before
+	ExtraOps      int64 `json:"extra_ops"` // writes of the goroutine beside the measured ones
+	WALSyncs      int64 `json:"wal_syncs"`
 	CacheHits     int64 `json:"cache_hits"`
 	CacheMisses   int64 `json:"cache_misses"`
 	BlockHits     int64 `json:"compressed_cache_hits"`

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/blobkv/blobkv/internal/size"
 )
 
 // reporter prints a session's rows as they come.
@@ -49,7 +47,7 @@ func (j *jsonReporter) row(r row) {
 type tableReporter struct {
 	w        io.Writer
 	headed   bool
-	previous string // benchmark of the row above
+	previous string // title of the row above
 }
 
 func (t *tableReporter) header(lines, notes []string) {
@@ -70,8 +68,8 @@ func (t *tableReporter) footer(lines []string) {
 }
 
 const (
-	columnTitles = "%-17s %-16s %10s %8s %8s %8s %9s %9s %8s %8s %7s %8s  %s\n"
-	columnCells  = "%-17s %-16s %10s %8.1f %8s %8s %9s %9s %8s %8s %7s %8s  %s\n"
+	columnTitles = "%-23s %-16s %10s %8s %8s %8s %9s %9s %8s %8s %7s %8s  %s\n"
+	columnCells  = "%-23s %-16s %10s %8.1f %8s %8s %9s %9s %8s %8s %7s %8s  %s\n"
 )
 
 func (t *tableReporter) row(r row) {
@@ -80,43 +78,40 @@ func (t *tableReporter) row(r row) {
 		line := fmt.Sprintf(columnTitles, "benchmark", "engine", "ops/s", "MB/s", "p50 us", "p99 us", "p99.9 us", "max us", "cpu/op", "sys/op", "lsm MB", "disk MB", "")
 		fmt.Fprintln(t.w, strings.TrimRight(line, " \n"))
 	}
-	name := r.Benchmark
+	name := rowTitle(r.Benchmark, r.Threads)
 	if name == t.previous {
 		name = ""
-	}
-	t.previous = r.Benchmark
-	line := ""
-	if r.ratio != nil {
-		line = fmt.Sprintf("%-17s %-16s %s", name, "ratio", ratioText(&r))
 	} else {
-		f := r.figures
+		t.previous = name
+	}
+	line := ""
+	switch f := r.figures; {
+	case r.Bound != nil:
+		line = strings.Join(boundLines(&r), "\n"+strings.Repeat(" ", 24))
+		line = fmt.Sprintf("%-23s %s", name, line)
+	case r.ratio != nil:
+		line = fmt.Sprintf("%-23s %-16s %s", name, "ratio", ratioText(&r))
+	case f == nil:
+		line = fmt.Sprintf("%-23s %-16s %10s  %s", name, r.label, "-", r.Lost)
+	default:
 		line = fmt.Sprintf(columnCells, name, r.label, thousands(f.OpsPerSec), f.MBPerSec, micros(f.P50), micros(f.P99), micros(f.P999),
 			micros(f.Max), micros(f.CPUPerOp), optional(f.SysCPU, micros), wholeMB(f.EngineMB), optional(f.DiskWriteMB, wholeMB), tableNote(&r))
 	}
 	fmt.Fprintln(t.w, strings.TrimRight(line, " \n"))
 }
 
-// ratioText is the ratio with its spread, or why there is none.
-func ratioText(r *row) string {
-	if r.Ratio == nil {
-		return r.Note
-	}
-	text := fmt.Sprintf("%10.2f", *r.Ratio)
-	if r.Runs > 1 {
-		text += fmt.Sprintf("  (%.2f to %.2f in %d runs)", r.MinRatio, r.MaxRatio, r.Runs)
-	}
-	if r.MemoryBytes > 0 {
-		text += fmt.Sprintf("  to %s with %s of block cache", r.VS, size.Human(r.VSCache))
-	}
-	return text
-}
-
-// tableNote adds the spread of several runs to a row's own note.
+// tableNote adds the spread of several runs and the amount of data to a row's own note.
 func tableNote(r *row) string {
-	if r.Runs < 2 {
-		return r.Note
+	var parts []string
+	if r.Runs > 1 {
+		parts = append(parts, thousands(r.MinOps)+".."+thousands(r.MaxOps))
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s..%s %s", thousands(r.MinOps), thousands(r.MaxOps), r.Note))
+	for _, note := range []string{overMemory(r), r.Note} {
+		if note != "" {
+			parts = append(parts, note)
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 func optional(v *float64, format func(float64) string) string {

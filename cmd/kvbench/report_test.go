@@ -59,18 +59,31 @@ func fakeMeasurement(ops int64, seconds float64) measurement {
 	}
 }
 
+func oneThread(name string) rowPlan { return rowPlan{findBenchmark(name), 1} }
+
+// outcomes are one run of each contender.
+func outcomes(each ...measurement) []outcome {
+	var all []outcome
+	for _, m := range each {
+		all = append(all, outcome{runs: []measurement{m}})
+	}
+	return all
+}
+
 // fakeRows are the rows of a write and of a read, with ratios and without.
 func fakeRows(se *session) []row {
 	m := fakeMeasurement
-	all := [][]measurement{{m(1000000, 10)}, {m(1000000, 20)}, {m(1000000, 16)}}
-	cached := [][]measurement{{m(1000000, 10)}, {m(1000000, 20)}, {m(1000000, 16)}}
+	all := outcomes(m(1000000, 10), m(1000000, 20), m(1000000, 16))
+	cached := outcomes(m(1000000, 10), m(1000000, 20), m(1000000, 16))
 	for i := range cached {
-		cached[i][0].DataBytes = 50e6
-		cached[i][0].sysCPUSeconds, cached[i][0].diskWritten = -1, -1
+		cached[i].runs[0].DataBytes = 50e6
+		cached[i].runs[0].sysCPUSeconds, cached[i].runs[0].diskWritten = -1, -1
 	}
-	rows := se.rowsOf(findBenchmark("fillrandom"), all)
-	rows = append(rows, se.rowsOf(findBenchmark("readrandom"), cached)...)
-	return append(rows, se.rowsOf(findBenchmark("fillsync"), all)...)
+	rows := se.rowsOf(oneThread("fillrandom"), all)
+	rows = append(rows, se.rowsOf(oneThread("readrandom"), cached)...)
+	rows = append(rows, se.rowsOf(oneThread("fillsync"), all)...)
+	killed := []outcome{all[0], {lost: "killed by its memory limit of 512.0MiB"}, all[2]}
+	return append(rows, se.rowsOf(oneThread("overwrite"), killed)...)
 }
 
 func TestGoldenTable(t *testing.T) {
@@ -86,14 +99,14 @@ func TestGoldenTable(t *testing.T) {
 
 func TestGoldenTableOfSeveralRuns(t *testing.T) {
 	se := fakeSession(3)
-	var all [][]measurement
+	var all []outcome
 	for i := range se.contenders {
 		d := float64(i)
-		all = append(all, []measurement{fakeMeasurement(1e6, 10+d), fakeMeasurement(1e6, 12), fakeMeasurement(1e6, 9)})
+		all = append(all, outcome{runs: []measurement{fakeMeasurement(1e6, 10+d), fakeMeasurement(1e6, 12), fakeMeasurement(1e6, 9)}})
 	}
 	var out bytes.Buffer
 	rep := newReporter(formatTable, &out, nil)
-	for _, r := range se.rowsOf(findBenchmark("overwrite"), all) {
+	for _, r := range se.rowsOf(oneThread("overwrite"), all) {
 		rep.row(r)
 	}
 	requireGolden(t, "table-runs.txt", out.Bytes())
@@ -115,6 +128,10 @@ func TestGoldenJSON(t *testing.T) {
 		require.NoError(t, json.Unmarshal(line, &fields))
 		if _, isRatio := fields["vs"]; isRatio {
 			require.Contains(t, fields, "ratio")
+			continue
+		}
+		if _, isLost := fields["lost"]; isLost {
+			require.NotContains(t, fields, "ops")
 			continue
 		}
 		for _, name := range []string{"benchmark", "engine", "device", "threads", "ops", "seconds", "ops_per_sec", "mb_per_sec",
@@ -139,18 +156,47 @@ func TestMedianAndOrder(t *testing.T) {
 // The better of the host's splits counts, and ratios pair runs that were neighbours.
 func TestRatioAgainstTheBetterSplit(t *testing.T) {
 	se := fakeSession(1)
-	all := [][]measurement{{fakeMeasurement(100, 1)}, {fakeMeasurement(100, 2)}, {fakeMeasurement(100, 4)}}
-	r := se.ratioRow(findBenchmark("fillrandom"), all)
+	all := outcomes(fakeMeasurement(100, 1), fakeMeasurement(100, 2), fakeMeasurement(100, 4))
+	r := se.ratioRow(oneThread("fillrandom"), all)
 	require.InDelta(t, 2.0, *r.Ratio, 1e-9)
 	require.EqualValues(t, 48<<20, r.VSCache)
 	all[1], all[2] = all[2], all[1]
-	r = se.ratioRow(findBenchmark("fillrandom"), all)
+	r = se.ratioRow(oneThread("fillrandom"), all)
 	require.EqualValues(t, 336<<20, r.VSCache)
+
+	all[2].lost = "killed" // the other split counts then
+	r = se.ratioRow(oneThread("fillrandom"), all)
+	require.InDelta(t, 4.0, *r.Ratio, 1e-9)
+	require.EqualValues(t, 48<<20, r.VSCache)
+	all[1].lost = "killed"
+	r = se.ratioRow(oneThread("fillrandom"), all)
+	require.Nil(t, r.Ratio)
+	require.Contains(t, r.Note, "no ratio")
+	all[0].lost, all[1].lost = "killed", ""
+	require.Nil(t, se.ratioRow(oneThread("fillrandom"), all).Ratio)
 
 	require.Equal(t, []float64{0.5, 2}, ratiosOf(
 		[]measurement{fakeMeasurement(100, 1), fakeMeasurement(100, 4)},
-		[]measurement{fakeMeasurement(100, 2), fakeMeasurement(100, 2)}))
-	require.Equal(t, []float64{0}, ratiosOf([]measurement{fakeMeasurement(1, 1)}, []measurement{{}}))
+		[]measurement{fakeMeasurement(100, 2), fakeMeasurement(100, 2)}, (*measurement).opsPerSec))
+	require.Equal(t, []float64{0}, ratiosOf([]measurement{fakeMeasurement(1, 1)}, []measurement{{}}, (*measurement).opsPerSec))
+}
+
+// Latency and CPU are compared too, pair by pair; of an even number of runs the worse one of the middle counts.
+func TestRatiosOfLatencyAndCPU(t *testing.T) {
+	se := fakeSession(2)
+	ours := []measurement{fakeMeasurement(100, 1), fakeMeasurement(100, 1)}
+	host := []measurement{fakeMeasurement(100, 1), fakeMeasurement(100, 1)}
+	ours[0].P999, ours[1].P999 = 33.3, 111
+	ours[0].sysCPUSeconds, ours[1].sysCPUSeconds = 0.375, 0.15
+	r := se.ratioRow(rowPlan{findBenchmark("readrandom"), 4}, []outcome{{runs: ours}, {runs: host}, {runs: host}})
+	require.InDelta(t, 1.0/3, *r.P999Ratio, 1e-9)
+	require.InDelta(t, 1.0/3, r.P999Worst, 1e-9)
+	require.InDelta(t, 0.5, *r.CPURatio, 1e-9)
+	require.Equal(t, 4, r.Threads)
+
+	host[0].sysCPUSeconds, host[1].sysCPUSeconds = -1, -1
+	r = se.ratioRow(oneThread("readrandom"), []outcome{{runs: ours}, {runs: host}, {runs: host}})
+	require.Nil(t, r.CPURatio, "the platform does not tell")
 }
 
 func TestNoRatioWhereItMeansNothing(t *testing.T) {

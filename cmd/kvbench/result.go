@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-
-	"github.com/blobkv/blobkv/internal/size"
 )
 
 // row is one line of the report: the median run of one benchmark on one engine, or the ratio of two engines. Its JSON
@@ -19,6 +17,7 @@ type row struct {
 
 	*figures
 	*ratio
+	Bound *bound `json:"bound,omitempty"`
 
 	FileSystem  string  `json:"filesystem,omitempty"` // under the store, with its journal and mount options
 	Policy      string  `json:"policy,omitempty"`
@@ -37,6 +36,7 @@ type row struct {
 	MinOps      float64 `json:"ops_per_sec_min,omitempty"`
 	MaxOps      float64 `json:"ops_per_sec_max,omitempty"`
 	Note        string  `json:"note,omitempty"`
+	Lost        string  `json:"lost,omitempty"` // why there are no figures: the engine was killed
 
 	label string // the engine, with its split where there are several
 }
@@ -54,9 +54,11 @@ type figures struct {
 	CPUPerOp    float64  `json:"cpu_us_per_op"`
 	SysCPU      *float64 `json:"sys_cpu_us_per_op"`        // null where the platform does not tell
 	Found       *int64   `json:"found,omitempty"`          // of the reads
-	ExtraOps    float64  `json:"writes_per_sec,omitempty"` // of the writer beside the readers
+	ExtraOps    float64  `json:"writes_per_sec,omitempty"` // of the writer beside the measured goroutines
 	DrainSecs   float64  `json:"drain_seconds"`
+	WALSync     float64  `json:"wal_sync_us,omitempty"` // mean time of the engine's calls that sync its log
 	Rotations   int64    `json:"log_rotations"`
+	Recycled    int64    `json:"logs_recycled"`            // of the logs made during the row
 	EngineMB    float64  `json:"engine_write_mb"`          // logs, flushes and compactions of the LSM engine
 	StackMB     *float64 `json:"stack_write_mb,omitempty"` // what our stack made of them at its device
 	DiskWriteMB *float64 `json:"disk_write_mb"`            // what the host's disk wrote meanwhile, for whomever
@@ -68,39 +70,36 @@ type figures struct {
 	ResidentMB  float64  `json:"resident_mb"`
 }
 
-// ratio compares our engine with the host's.
-type ratio struct {
-	Ratio    *float64 `json:"ratio"` // ours divided by the host's, of ops_per_sec; null if it would mean nothing
-	VS       string   `json:"vs"`
-	VSCache  int64    `json:"vs_cache_bytes"` // block cache of the split that counted, the host's better one
-	MinRatio float64  `json:"ratio_min,omitempty"`
-	MaxRatio float64  `json:"ratio_max,omitempty"`
-}
-
 const mb = 1e6
 
-// rowsOf turns the measurements of one benchmark, all[contender][run], into report rows.
-func (se *session) rowsOf(b *benchmark, all [][]measurement) []row {
+// rowsOf turns the measurements of one benchmark, the outcomes of all contenders, into report rows.
+func (se *session) rowsOf(p rowPlan, all []outcome) []row {
 	var rows []row
 	for i, c := range se.contenders {
-		rows = append(rows, se.engineRow(b, c, all[i]))
+		if all[i].apart {
+			continue
+		}
+		rows = append(rows, se.engineRow(p, c, &all[i]))
 	}
 	if se.VS != "" {
-		rows = append(rows, se.ratioRow(b, all))
+		rows = append(rows, se.ratioRow(p, all))
+	}
+	if se.Bound && p.log != logAny {
+		rows = append(rows, se.boundRow(p, all))
 	}
 	return rows
 }
 
-func (se *session) newRow(b *benchmark, c *contender) row {
+func (se *session) newRow(p rowPlan, c *contender) row {
 	r := row{
-		Benchmark:   b.name,
+		Benchmark:   p.name,
 		Engine:      c.Engine,
 		Device:      c.cfg.Place.String(),
-		Threads:     se.Threads,
+		Threads:     p.threads,
 		FileSystem:  c.fsName,
 		Policy:      c.cfg.Place.Policy,
-		Durability:  b.durability(se.Sync),
-		Logs:        string(b.log),
+		Durability:  p.durability(se.Sync),
+		Logs:        string(p.log),
 		Caches:      "warm",
 		CacheBytes:  c.CacheSize,
 		Compressed:  c.split.Compressed,
@@ -119,17 +118,21 @@ func (se *session) newRow(b *benchmark, c *contender) row {
 	return r
 }
 
-func (se *session) engineRow(b *benchmark, c *contender, runs []measurement) row {
-	r := se.newRow(b, c)
-	m := median(runs)
+func (se *session) engineRow(p rowPlan, c *contender, o *outcome) row {
+	r := se.newRow(p, c)
+	if o.lost != "" {
+		r.Lost = o.lost
+		return r
+	}
+	m := median(o.runs)
 	r.figures = newFigures(&m)
-	if !b.writes {
+	if !p.writes {
 		r.Found = &m.Found
 	}
-	if len(runs) > 1 {
-		r.MinOps, r.MaxOps = spread(runs)
+	if len(o.runs) > 1 {
+		r.MinOps, r.MaxOps = spread(o.runs)
 	}
-	r.Note = se.noteOf(b, &m)
+	r.Note = se.noteOf(p.benchmark, &m)
 	return r
 }
 
@@ -161,7 +164,9 @@ func newFigures(m *measurement) *figures {
 		CPUPerOp:   perOp(m.CPUSeconds, m.Ops),
 		ExtraOps:   perSecond(float64(m.ExtraOps), m.Seconds),
 		DrainSecs:  m.DrainSeconds,
+		WALSync:    m.walSync(),
 		Rotations:  m.Rotations,
+		Recycled:   m.Recycled,
 		EngineMB:   float64(m.EngineWritten) / mb,
 		DataMB:     float64(m.DataBytes) / mb,
 		ResidentMB: float64(m.ResidentBytes) / mb,
@@ -201,68 +206,10 @@ func (se *session) noteOf(b *benchmark, m *measurement) string {
 		return fmt.Sprintf("writer %.0f ops/s", perSecond(float64(m.ExtraOps), m.Seconds))
 	case !b.writes && m.Found < m.Ops && m.Ops > 0 && b.name != "readmissing":
 		return fmt.Sprintf("%.0f%% found", 100*float64(m.Found)/float64(m.Ops))
+	case b.log != logAny && se.LogRotations > 0 && m.Rotations > 0:
+		return fmt.Sprintf("%d log rotations", m.Rotations)
 	case b.log == logFresh && m.Rotations > 0:
 		return "ended with its log"
-	}
-	return ""
-}
-
-// ratioRow compares our engine, which comes first, with the better of the host's splits.
-func (se *session) ratioRow(b *benchmark, all [][]measurement) row {
-	best := 1
-	for i := 2; i < len(all); i++ {
-		a, c := median(all[i]), median(all[best])
-		if a.opsPerSec() > c.opsPerSec() {
-			best = i
-		}
-	}
-	host := se.contenders[best]
-	r := se.newRow(b, se.contenders[0])
-	r.ratio = &ratio{VS: host.Engine, VSCache: host.CacheSize}
-	if why := se.meaningless(b, all[best]); why != "" {
-		r.Note = why
-		return r
-	}
-	ratios := ratiosOf(all[0], all[best])
-	mid := ratios[(len(ratios)-1)/2]
-	r.Ratio = &mid
-	if len(ratios) > 1 {
-		r.MinRatio, r.MaxRatio = ratios[0], ratios[len(ratios)-1]
-	}
-	return r
-}
-
-// ratiosOf divides run by run, for the two runs of a pair were neighbours in time, and sorts.
-func ratiosOf(ours, hosts []measurement) []float64 {
-	var out []float64
-	for i := range ours {
-		if h := hosts[i].opsPerSec(); h > 0 {
-			out = append(out, ours[i].opsPerSec()/h)
-		}
-	}
-	if len(out) == 0 {
-		return []float64{0}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// meaningless says why a ratio would mean nothing, "" if it means something. A synced write has to reach the disk; all
-// else the page cache can do alone while it holds the data.
-func (se *session) meaningless(b *benchmark, host []measurement) string {
-	for _, c := range se.contenders {
-		if c.mount.RAM || c.cfg.Place.Kind == placeRAM {
-			return fmt.Sprintf("no ratio: %s lies in memory (%s), nothing here is about a disk", c.cfg.Place, c.fsName)
-		}
-	}
-	if (b.writes || b.files) && b.durable(se.Sync) {
-		return ""
-	}
-	for i := range host {
-		if m := &host[i]; m.pageCache >= 0 && m.DataBytes <= m.pageCache {
-			return fmt.Sprintf("no ratio: the page cache (%s) holds all the data (%s); more --num or less --memory",
-				size.Human(m.pageCache), size.Human(m.DataBytes))
-		}
 	}
 	return ""
 }

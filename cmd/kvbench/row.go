@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
-	"time"
 
 	"github.com/blobkv/blobkv/internal/procstat"
 )
@@ -19,6 +19,15 @@ type measurement struct {
 
 func (m *measurement) opsPerSec() float64 { return perSecond(float64(m.Ops), m.Seconds) }
 
+// sysCPUPerOp is the whole machine's CPU time for one operation in microseconds, 0 where it is not known.
+func (m *measurement) sysCPUPerOp() float64 { return perOp(max(m.sysCPUSeconds, 0), m.Ops) }
+
+// timePerOp is the time of one operation of one thread, in microseconds.
+func (m *measurement) timePerOp() float64 { return perOp(m.Seconds, m.Ops) }
+
+// walSync is the mean time of the calls that synced the log, in microseconds; 0 if there were none.
+func (m *measurement) walSync() float64 { return perOp(m.WALSyncSecs, m.WALSyncs) }
+
 func perSecond(n, seconds float64) float64 {
 	if seconds <= 0 {
 		return 0
@@ -26,22 +35,34 @@ func perSecond(n, seconds float64) float64 {
 	return n / seconds
 }
 
+// outcome is what became of one engine in one row.
+type outcome struct {
+	runs  []measurement
+	lost  string // why there are no figures, "" if there are
+	apart bool   // the engine does not take part in the row
+}
+
 // row runs one benchmark on every engine, --runs times, engine by engine, so that a change of the machine's speed meets
-// all of them. Every second run goes through the engines in the opposite order.
-func (se *session) row(ctx context.Context, b *benchmark) error {
-	all := make([][]measurement, len(se.contenders))
+// all of them. Every second run goes through the engines in the opposite order. An engine that is killed misses the rest
+// of the row, and the others go on.
+func (se *session) row(ctx context.Context, p rowPlan) error {
+	all := make([]outcome, len(se.contenders))
+	for i, c := range se.contenders {
+		all[i].lost, all[i].apart = c.unfit(p), !c.takesPart(p)
+	}
 	for run := range se.Runs {
 		for _, i := range order(len(se.contenders), run) {
-			m, err := se.measure(ctx, se.contenders[i], b, run)
-			if err != nil {
+			if all[i].lost != "" || all[i].apart {
+				continue
+			}
+			if err := se.measureInto(ctx, &all[i], se.contenders[i], p, run); err != nil {
 				return err
 			}
-			all[i] = append(all[i], m)
 		}
 	}
 	se.measured = true
 	se.progress.clear()
-	for _, r := range se.rowsOf(b, all) {
+	for _, r := range se.rowsOf(p, all) {
 		se.out.row(r)
 	}
 	return nil
@@ -59,14 +80,30 @@ func order(n, run int) []int {
 	return o
 }
 
-// measure prepares one engine and runs the row on it. All others are at rest: each has drained before it answered.
-func (se *session) measure(ctx context.Context, c *contender, b *benchmark, run int) (measurement, error) {
-	if err := se.prepare(ctx, c, b, run); err != nil {
+// measure prepares one engine and runs the row on it, in as many parts as the row has. All others are at rest: each has
+// drained before it answered.
+func (se *session) measure(ctx context.Context, c *contender, p rowPlan, run int) (measurement, error) {
+	b := se.bounds(c, p.benchmark)
+	var parts []measurement
+	for part := range b.parts {
+		m, err := se.measurePart(ctx, c, p, b, run*b.parts+part, se.progressTitle(p, run, part, b.parts))
+		if err != nil {
+			return measurement{}, err
+		}
+		parts = append(parts, m)
+	}
+	return mergeParts(parts)
+}
+
+func (se *session) measurePart(ctx context.Context, c *contender, p rowPlan, b rowBounds, run int, title string) (measurement, error) {
+	if err := se.prepare(ctx, c, p.benchmark, run, title); err != nil {
 		return measurement{}, err
 	}
-	maxOps, limit := se.bounds(b)
-	req := request{Op: opRun, Benchmark: b.name, Run: run, MaxOps: maxOps, MaxSeconds: limit.Seconds()}
-	tell := se.progress.teller(b.name, c.label(se.contenders), maxOps, limit)
+	req := request{Op: opRun, Benchmark: p.name, Run: run, Threads: p.threads, MaxOps: b.ops, MaxSeconds: b.limit.Seconds(), MaxRotations: b.rotations}
+	if c.Engine == engineDevice {
+		req.Threads = 1
+	}
+	tell := se.progress.teller(title, c.label(se.contenders), b.ops, b.limit)
 
 	cpu, cpuErr := procstat.MachineCPU()
 	disk, diskOK := c.diskCounters()
@@ -85,8 +122,20 @@ func (se *session) measure(ctx context.Context, c *contender, b *benchmark, run 
 	return m, nil
 }
 
+// progressTitle names a run of a row in the progress line.
+func (se *session) progressTitle(p rowPlan, run, part, parts int) string {
+	title := p.title()
+	if se.Runs > 1 {
+		title += fmt.Sprintf(" %d/%d", run+1, se.Runs)
+	}
+	if parts > 1 {
+		title += fmt.Sprintf(" part %d/%d", part+1, parts)
+	}
+	return title
+}
+
 // prepare brings an engine's store into the state the row needs and drops what the kernel has cached of it.
-func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run int) error {
+func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run int, title string) error {
 	first := !c.opened
 	req := request{
 		Op:        opPrepare,
@@ -94,14 +143,14 @@ func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run 
 		Run:       run,
 		Create:    !se.UseExistingDB,
 		Exclusive: first && !se.UseExistingDB && !se.Destroy,
-		Wipe:      b.fresh && !first || first && se.Destroy,
+		Wipe:      c.Engine != engineDevice && (b.fresh && !first || first && se.Destroy),
 		Reopen:    se.cold && !first && c.cfg.Place.Kind != placeRAM,
 	}
-	_, err := c.request(ctx, req, se.progress.teller(b.name, c.label(se.contenders), 0, 0))
+	_, err := c.request(ctx, req, se.progress.teller(title, c.label(se.contenders), 0, 0))
 	if err != nil {
 		return err
 	}
-	if first && se.Destroy {
+	if first && se.Destroy && !c.reference() {
 		se.made.addPlace(c.cfg.Place) // the old store is gone; the new one is this run's
 	}
 	c.opened = true
@@ -114,20 +163,6 @@ func (se *session) prepare(ctx context.Context, c *contender, b *benchmark, run 
 		return se.tryDropCaches()
 	}
 	return nil
-}
-
-// bounds says when a row ends: after so many operations, or this long.
-func (se *session) bounds(b *benchmark) (maxOps int64, limit time.Duration) {
-	const endless = 1 << 62
-	switch {
-	case se.Duration > 0 && !b.fixed:
-		return endless, se.Duration
-	case !b.writes || b.synced || b.files:
-		return se.Num, readLimit
-	case se.NumGiven || se.VS != "":
-		return se.Num, 0
-	}
-	return se.Num, defaultLimit
 }
 
 // pageCacheOf is how many bytes the kernel could use to cache the engine's files: what the cgroup's limit leaves, or

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,12 +14,13 @@ import (
 type settings struct {
 	Benchmarks string
 	Num        int64
-	NumGiven   bool // --num was on the command line: the user decides how long rows take
-	Threads    int
+	NumGiven   bool  // --num was on the command line: the user decides how long rows take
+	Threads    []int // goroutines; rows that keep the data run once for each
 	Duration   time.Duration
 	Runs       int
 	Seed       uint64
 	SeekNexts  int
+	WriteRate  size.Value // bytes per second of readwhilewriting's writer; 0: no limit
 
 	KeySize          int
 	ValueSize        int
@@ -36,6 +39,11 @@ type settings struct {
 	Memory     size.Value
 	DropCaches bool
 
+	DataOverMemory float64 // live data in parts of Memory; 0: --num says how much data there is
+	LogRotations   int     // of the rows that begin with fillsync; 0: by --num and time
+	Bound          bool    // fillsync also runs on what it could be at best
+	Keep           bool    // the stores are left when the run is over
+
 	Format string
 }
 
@@ -46,7 +54,7 @@ func defaultSettings() settings {
 	return settings{
 		Benchmarks:       defaultBenchmarks,
 		Num:              500_000,
-		Threads:          1,
+		Threads:          []int{1},
 		Runs:             1,
 		Seed:             1,
 		KeySize:          16,
@@ -56,6 +64,7 @@ func defaultSettings() settings {
 		WriteBufferSize:  kv.DefaultMemTableSize,
 		Compression:      kv.Snappy.String(),
 		DropCaches:       true,
+		Keep:             true,
 		Format:           formatTable,
 	}
 }
@@ -68,10 +77,12 @@ const (
 
 // Bounds of what makes sense, so that a typo is an error and not an endless run.
 const (
-	maxThreads   = 1024
-	maxValueSize = 64 << 20
-	minBuffer    = 256 << 10
-	minCacheSize = 8 << 20 // below this no block cache is worth its name
+	maxThreads    = 1024
+	maxRotations  = 1000
+	maxBoundEntry = 1 << 20 // bytes
+	maxValueSize  = 64 << 20
+	minBuffer     = 256 << 10
+	minCacheSize  = 8 << 20 // below this no block cache is worth its name
 )
 
 // validate checks what flag parsing cannot.
@@ -79,12 +90,18 @@ func (s *settings) validate() error {
 	switch {
 	case s.Num < 1:
 		return usagef("--num %d: at least one key is needed", s.Num)
-	case s.Threads < 1 || s.Threads > maxThreads:
-		return usagef("--threads %d: expected 1 to %d", s.Threads, maxThreads)
+	case len(s.Threads) == 0 || slices.Min(s.Threads) < 1 || slices.Max(s.Threads) > maxThreads:
+		return usagef("--threads %s: expected numbers from 1 to %d", threadsText(s.Threads), maxThreads)
 	case s.Runs < 1:
 		return usagef("--runs %d: expected at least 1", s.Runs)
 	case s.Duration < 0:
 		return usagef("--duration %v is negative", s.Duration)
+	case s.WriteRate < 0 || s.WriteRate > 0 && int64(s.WriteRate) < max(pacedBurst, int64(s.KeySize+s.ValueSize)):
+		return usagef("--benchmark_write_rate_limit %v: expected 0, or 64KiB and an entry a second at least", &s.WriteRate)
+	case s.LogRotations < 0 || s.LogRotations > maxRotations:
+		return usagef("--log_rotations %d: expected 0 to %d", s.LogRotations, maxRotations)
+	case s.Bound && s.KeySize+s.ValueSize > maxBoundEntry:
+		return usagef("--bound: an entry of %d bytes is more than the %d that are written at once", s.KeySize+s.ValueSize, maxBoundEntry)
 	case s.SeekNexts < 0:
 		return usagef("--seek_nexts %d is negative", s.SeekNexts)
 	case s.Format != formatTable && s.Format != formatJSON:
@@ -132,4 +149,9 @@ func parseVS(vs string) (engine, dir string, err error) {
 		return "", "", usagef("--vs %q: expected %s or %s:DIR", vs, engineHostFS, engineHostFS)
 	}
 	return engine, dir, nil
+}
+
+// threadsText is a list of numbers of goroutines as --threads takes it.
+func threadsText(threads []int) string {
+	return strings.ReplaceAll(strings.Trim(fmt.Sprint(threads), "[]"), " ", ",")
 }

@@ -1,6 +1,9 @@
 package main
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // store is what a workload needs of an engine. Both engines are called the same way, through the same number of layers
 // that are not theirs.
@@ -37,7 +40,8 @@ var errNotFound = errors.New("key not found")
 // storeMetrics is what an engine knows about itself.
 type storeMetrics struct {
 	busy      bool  // a flush or a compaction runs
-	flushes   int64 // memtables flushed or being flushed: each went with one log
+	logs      int64 // made since the store was opened
+	recycled  int64 // of them, those whose file was a log before
 	written   int64 // bytes the LSM engine wrote: logs, flushes, compactions
 	dataBytes int64 // bytes of the store's files
 	cacheHits int64
@@ -47,4 +51,7 @@ type storeMetrics struct {
 
 	deviceWritten int64 // bytes the stack below the engine wrote to its device; 0 where there is no such stack
 	deviceRead    int64
+
+	walSyncs    int64 // of the engine's log
+	walSyncTime time.Duration
 }

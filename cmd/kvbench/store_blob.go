@@ -9,17 +9,18 @@ import (
 
 // blobStore is the key-value store of this project.
 type blobStore struct {
-	db *kv.DB
+	db   *kv.DB
+	logs *engineLogger
 }
 
 func openBlobStore(device string, o *kv.Options) (store, error) {
-	withLogger := *o
-	withLogger.Logger = stderrLogger{}
+	withLogger, logger := *o, &engineLogger{}
+	withLogger.Logger = logger
 	db, err := kv.Open(device, &withLogger)
 	if err != nil {
 		return nil, err
 	}
-	return &blobStore{db}, nil
+	return &blobStore{db, logger}, nil
 }
 
 func (s *blobStore) getAppend(dst, key []byte) ([]byte, error) {
@@ -75,7 +76,7 @@ func (s *blobStore) metrics() storeMetrics {
 	if err != nil { // closed: nothing runs any more
 		return storeMetrics{}
 	}
-	out := engineMetrics(m.Engine)
+	out := engineMetrics(m.Engine, s.logs)
 	out.blockHits, out.blockMiss = m.Compressed.Hits, m.Compressed.Misses
 	out.deviceRead, out.deviceWritten = deviceBytes(m.Device)
 	return out

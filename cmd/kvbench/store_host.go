@@ -4,16 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/blobkv/blobkv/kv"
 )
 
 // hostStore is Pebble on the kernel's file system, with the options that kv gives its own.
 type hostStore struct {
-	db *pebble.DB
+	db   *pebble.DB
+	logs *engineLogger
 }
 
 // openHostStore opens or makes the store in a folder.
@@ -21,10 +24,22 @@ func openHostStore(dir string, o *kv.Options) (store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	return openPebble(vfs.Default, dir, o)
+}
+
+// openRAMStore makes a store on Pebble's own file system in memory, which is gone when it is closed.
+func openRAMStore(o *kv.Options) (store, error) {
+	inMemory := *o
+	inMemory.CreateIfMissing, inMemory.ErrorIfExists = true, false
+	return openPebble(vfs.NewMem(), "db", &inMemory)
+}
+
+func openPebble(fs vfs.FS, dir string, o *kv.Options) (store, error) {
 	po := kv.PebbleOptions(o)
-	po.FS = vfs.Default
-	po.Logger = stderrLogger{}
-	events := pebble.MakeLoggingEventListener(stderrLogger{}) // as kv does with a logger
+	po.FS = fs
+	logger := &engineLogger{}
+	po.Logger = logger
+	events := pebble.MakeLoggingEventListener(logger) // as kv does with a logger
 	po.EventListener = &events
 	po.ErrorIfNotExists = !o.CreateIfMissing
 	po.ErrorIfExists = o.ErrorIfExists
@@ -32,7 +47,7 @@ func openHostStore(dir string, o *kv.Options) (store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
-	return &hostStore{db}, nil
+	return &hostStore{db, logger}, nil
 }
 
 func (s *hostStore) getAppend(dst, key []byte) ([]byte, error) {
@@ -81,21 +96,23 @@ func (s *hostStore) deleteRange(start, end []byte) error {
 
 func (s *hostStore) flush() error { return s.db.Flush() }
 
-func (s *hostStore) metrics() storeMetrics { return engineMetrics(s.db.Metrics()) }
+func (s *hostStore) metrics() storeMetrics { return engineMetrics(s.db.Metrics(), s.logs) }
 
 func (s *hostStore) close() error { return s.db.Close() }
 
 // engineMetrics picks what a report needs from Pebble's own metrics. The bytes of the log are the log writer's own:
 // WAL.BytesWritten also counts what compactions within L0 read.
-func engineMetrics(m *pebble.Metrics) storeMetrics {
+func engineMetrics(m *pebble.Metrics, l *engineLogger) storeMetrics {
 	s := storeMetrics{
 		busy:      m.Compact.NumInProgress > 0 || m.Flush.NumInProgress > 0,
-		flushes:   m.Flush.Count + m.Flush.NumInProgress,
+		logs:      l.logs.Load(),
+		recycled:  l.recycled.Load(),
 		written:   m.LogWriter.WriteThroughput.Bytes,
 		dataBytes: int64(m.DiskSpaceUsage()),
 		cacheHits: m.BlockCache.Hits,
 		cacheMiss: m.BlockCache.Misses,
 	}
+	s.walSyncs, s.walSyncTime = walSyncs(m)
 	for i := range m.Levels { // not Metrics.Total, which counts the log once more
 		l := &m.Levels[i]
 		s.written += int64(l.TableBytesFlushed + l.TableBytesCompacted + l.BlobBytesFlushed + l.BlobBytesCompacted)
@@ -103,17 +120,14 @@ func engineMetrics(m *pebble.Metrics) storeMetrics {
 	return s
 }
 
-// stderrLogger prints errors and drops what Pebble tells about its daily life.
-type stderrLogger struct{}
-
-func (stderrLogger) Infof(string, ...any) {}
-
-func (stderrLogger) Errorf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "pebble: "+format+"\n", args...)
-}
-
-// Fatalf must not return: Pebble calls it where it cannot go on.
-func (stderrLogger) Fatalf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "pebble: "+format+"\n", args...)
-	os.Exit(exitFailed)
+// walSyncs is how often the engine has synced its log, and for how long in all.
+func walSyncs(m *pebble.Metrics) (n int64, total time.Duration) {
+	if m.LogWriter.FsyncLatency == nil {
+		return 0, 0
+	}
+	var h dto.Metric
+	if err := m.LogWriter.FsyncLatency.Write(&h); err != nil {
+		return 0, 0 // no histogram: the log was never synced
+	}
+	return int64(h.GetHistogram().GetSampleCount()), time.Duration(h.GetHistogram().GetSampleSum())
 }

@@ -47,7 +47,7 @@ func TestEngineWrittenIsWhatTheFileSystemSaw(t *testing.T) {
 	o.FS = fs
 	db, err := pebble.Open("db", o)
 	require.NoError(t, err)
-	s := &hostStore{db}
+	s := &hostStore{db, &engineLogger{}}
 	rng := rand.New(rand.NewPCG(1, 1))
 	values := newValuePool(rng, 100, 0.5)
 	key := make([]byte, 16)

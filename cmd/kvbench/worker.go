@@ -25,6 +25,7 @@ type worker struct {
 	num       int64 // keys are drawn from [0, num)
 	valueSize int
 	seekNexts int
+	writeRate int64 // bytes per second, of the writer beside readers; 0: no limit
 	sync      bool
 	firstOp   int64 // number of this goroutine's first operation within the row
 	maxOps    int64

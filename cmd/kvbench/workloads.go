@@ -51,7 +51,7 @@ var benchmarks = []benchmark{
 	{name: "readreverse", about: "walk the keys backwards", start: startReadReverse},
 	{name: "readmissing", about: "get keys that are not there", start: startReadMissing},
 	{name: "seekrandom", about: "seek an iterator to random keys, then read --seek_nexts entries", start: startSeekRandom},
-	{name: "readwhilewriting", about: "readrandom while one more goroutine overwrites", extra: startFillRandom, start: startReadRandom},
+	{name: "readwhilewriting", about: "readrandom while one more goroutine overwrites", extra: startWriterBeside, start: startReadRandom},
 	{name: "deleterandom", about: "delete random keys", writes: true, start: startDeleteRandom},
 	{name: "smallfiles", about: "create, write, sync, close and remove a file of --value_size bytes, on the file system below the engine", synced: true, files: true, start: startFillSeq},
 }
@@ -99,6 +99,9 @@ func benchmarkNames() []string {
 // durable says whether every write of the row is synced.
 func (b *benchmark) durable(sync bool) bool { return b.synced || sync }
 
+// loads says whether the row's work is to leave data: it runs once, however many numbers of threads are asked for.
+func (b *benchmark) loads() bool { return b.writes && !b.synced }
+
 // durability is what a report says about the row's writes.
 func (b *benchmark) durability(sync bool) string {
 	switch {
@@ -110,10 +113,11 @@ func (b *benchmark) durability(sync bool) string {
 	return "nosync"
 }
 
-// rngFor makes the random numbers of one goroutine of one row: other rows, runs and goroutines draw others.
-func rngFor(seed uint64, row string, run, thread int) *rand.Rand {
+// rngFor makes the random numbers of one goroutine of one row: other rows, runs and goroutines draw others, and so does
+// the same row with another number of threads, which would find its keys in the caches otherwise.
+func rngFor(seed uint64, row string, threads, run, thread int) *rand.Rand {
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s/%d/%d", row, run, thread)
+	fmt.Fprintf(h, "%s/%d/%d/%d", row, threads, run, thread)
 	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
 
@@ -146,8 +150,19 @@ const (
 	pacedBurst       = 64 << 10 // bytes
 )
 
-// startPacedFill writes random keys in bursts.
-func startPacedFill(w *worker) (func() error, error) {
+func startPacedFill(w *worker) (func() error, error) { return w.pacedFill(pacedBytesPerSec) }
+
+// startWriterBeside writes random keys at the rate that was asked for, so that both engines write as much.
+func startWriterBeside(w *worker) (func() error, error) {
+	if w.writeRate == 0 {
+		return startFillRandom(w)
+	}
+	return w.pacedFill(w.writeRate)
+}
+
+// pacedFill writes random keys in bursts, and never sleeps for much longer than
+// a second.
+func (w *worker) pacedFill(bytesPerSec int64) (func() error, error) {
 	start, before := time.Now(), w.bytes
 	return func() error {
 		for end := w.bytes + pacedBurst; w.bytes < end; {
@@ -155,7 +170,7 @@ func startPacedFill(w *worker) (func() error, error) {
 				return err
 			}
 		}
-		due := time.Duration(float64(w.bytes-before) / pacedBytesPerSec * float64(time.Second))
+		due := time.Duration(float64(w.bytes-before) / float64(bytesPerSec) * float64(time.Second))
 		time.Sleep(due - time.Since(start))
 		return nil
 	}, nil

@@ -108,7 +108,7 @@ func (it *mapIterator) Error() error  { return nil }
 func (it *mapIterator) Close() error  { return nil }
 
 func testConfig() *engineConfig {
-	return &engineConfig{Num: 50, Threads: 1, Seed: 7, KeySize: 8, ValueSize: 10, CompressionRatio: 0.5, SeekNexts: 2,
+	return &engineConfig{Num: 50, Seed: 7, KeySize: 8, ValueSize: 10, CompressionRatio: 0.5, SeekNexts: 2,
 		Place: place{Kind: placeRAM}}
 }
 
@@ -121,7 +121,7 @@ func runOn(t *testing.T, s store, cfg *engineConfig, name string, ops int64) res
 		store:     s,
 		values:    newValuePool(rand.New(rand.NewPCG(cfg.Seed, 0)), cfg.ValueSize, cfg.CompressionRatio),
 		cancelled: &cancelled,
-		spec:      rowSpec{benchmark: findBenchmark(name), maxOps: ops},
+		spec:      rowSpec{benchmark: findBenchmark(name), threads: 1, maxOps: ops},
 	}
 	res, err := r.run(func(progress) {})
 	require.NoError(t, err)
@@ -170,10 +170,9 @@ func TestFillSeqWritesEveryKeyOnce(t *testing.T) {
 	for _, threads := range []int{1, 3} {
 		s := newMapStore()
 		cfg := testConfig()
-		cfg.Threads = threads
 		if threads > 1 {
 			// A map is not for many goroutines: look at the shares instead.
-			r := &runner{cfg: cfg, store: s, values: newValuePool(rand.New(rand.NewPCG(1, 0)), 10, 1), spec: rowSpec{benchmark: findBenchmark("fillseq"), maxOps: 50}}
+			r := &runner{cfg: cfg, store: s, values: newValuePool(rand.New(rand.NewPCG(1, 0)), 10, 1), spec: rowSpec{benchmark: findBenchmark("fillseq"), threads: threads, maxOps: 50}}
 			_, err := r.start()
 			require.NoError(t, err)
 			next := int64(0)
@@ -227,9 +226,11 @@ func TestWorkloadsAreDeterministic(t *testing.T) {
 			require.NotEqual(t, first, trace(8), b.name)
 		}
 	}
-	require.NotEqual(t, rngFor(1, "a", 0, 0).Uint64(), rngFor(1, "a", 1, 0).Uint64())
-	require.NotEqual(t, rngFor(1, "a", 0, 0).Uint64(), rngFor(1, "a", 0, 1).Uint64())
-	require.NotEqual(t, rngFor(1, "a", 0, 0).Uint64(), rngFor(1, "b", 0, 0).Uint64())
+	first := rngFor(1, "a", 1, 0, 0).Uint64()
+	require.NotEqual(t, first, rngFor(1, "a", 1, 1, 0).Uint64())
+	require.NotEqual(t, first, rngFor(1, "a", 1, 0, 1).Uint64())
+	require.NotEqual(t, first, rngFor(1, "b", 1, 0, 0).Uint64())
+	require.NotEqual(t, first, rngFor(1, "a", 4, 0, 0).Uint64(), "the keys of one thread are in the caches already")
 }
 
 func TestReadsCountWhatTheyFind(t *testing.T) {
@@ -257,7 +258,7 @@ func TestReadSeqStartsAgainAtTheEnd(t *testing.T) {
 
 func TestReadSeqOfNothingIsAnError(t *testing.T) {
 	r := &runner{cfg: testConfig(), store: newMapStore(), cancelled: new(atomic.Bool),
-		values: newValuePool(rand.New(rand.NewPCG(1, 0)), 10, 1), spec: rowSpec{benchmark: findBenchmark("readseq"), maxOps: 5}}
+		values: newValuePool(rand.New(rand.NewPCG(1, 0)), 10, 1), spec: rowSpec{benchmark: findBenchmark("readseq"), threads: 1, maxOps: 5}}
 	_, err := r.run(func(progress) {})
 	require.ErrorIs(t, err, errEmptyStore)
 }
@@ -291,7 +292,7 @@ func TestPrimingLeavesNoData(t *testing.T) {
 // An operation of the loop must not allocate: what is measured is the store.
 func TestOperationsDoNotAllocate(t *testing.T) {
 	r := &runner{cfg: testConfig(), store: nullStore{newMapStore()}, cancelled: new(atomic.Bool),
-		values: newValuePool(rand.New(rand.NewPCG(1, 0)), 10, 1), spec: rowSpec{maxOps: 1 << 40}}
+		values: newValuePool(rand.New(rand.NewPCG(1, 0)), 10, 1), spec: rowSpec{threads: 1, maxOps: 1 << 40}}
 	for _, name := range []string{"fillseq", "fillrandom", "readrandom", "readmissing", "deleterandom"} {
 		r.spec.benchmark, r.workers = findBenchmark(name), nil
 		ops, err := r.start()
@@ -363,4 +364,32 @@ func TestRecordKeepsTheExactMaximum(t *testing.T) {
 	w.record(1000)
 	require.Equal(t, 2*histMaxNs, w.maxNs)
 	require.EqualValues(t, 3, w.hist.TotalCount())
+}
+
+// Rows that load data run once; those that read it, and those that have a store of their own, with each number of threads.
+func TestPlanRows(t *testing.T) {
+	rows, err := parseBenchmarks("fillrandom,fillsync,overwrite,readrandom,deleterandom")
+	require.NoError(t, err)
+	var titles []string
+	for _, p := range planRows(rows, []int{1, 16}) {
+		titles = append(titles, p.title())
+	}
+	require.Equal(t, []string{"fillrandom", "fillsync", "fillsync x16", "fillsync-recycled", "fillsync-recycled x16", "overwrite",
+		"readrandom", "readrandom x16", "deleterandom"}, titles)
+}
+
+// The writer beside the readers writes as many bytes as it may, and what is reported are writes, not bursts of them.
+func TestWriterBesideKeepsItsRate(t *testing.T) {
+	w := &worker{store: nullStore{newMapStore()}, rng: rngFor(1, "x", 1, 0, 0), values: newValuePool(rngFor(1, "y", 1, 0, 0), 92, 1),
+		key: make([]byte, 8), num: 50, valueSize: 92, writeRate: 1 << 20}
+	begin := time.Now()
+	op, err := startWriterBeside(w)
+	require.NoError(t, err)
+	const bursts = 6
+	for range bursts {
+		require.NoError(t, op())
+	}
+	require.GreaterOrEqual(t, w.bytes, int64(bursts*pacedBurst))
+	due := time.Duration(float64(w.bytes) / float64(w.writeRate) * float64(time.Second))
+	require.GreaterOrEqual(t, time.Since(begin), due, "no faster than asked")
 }

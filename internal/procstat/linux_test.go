@@ -101,3 +101,20 @@ func TestMemoryGroupRefusedLeavesNothing(t *testing.T) {
 	_, err = newMemoryGroup(root, filepath.Join(root, "missing"), "x", 1)
 	require.ErrorIs(t, err, ErrUnsupported)
 }
+
+func TestMemoryGroupCountsKills(t *testing.T) {
+	for name, text := range map[string]string{
+		"memory.events":      "low 0\nhigh 0\nmax 31\noom 2\noom_kill 2\noom_group_kill 0\n",
+		"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+	} {
+		g := &MemoryGroup{dir: t.TempDir()}
+		_, err := g.Kills()
+		require.ErrorIs(t, err, ErrUnsupported)
+		require.NoError(t, os.WriteFile(filepath.Join(g.dir, name), []byte(text), 0o600))
+		n, err := g.Kills()
+		require.NoError(t, err)
+		require.EqualValues(t, 2, n, name)
+	}
+	_, err := parseKills("oom_kill_disable 0\n")
+	require.ErrorIs(t, err, ErrUnsupported)
+}

@@ -63,6 +63,31 @@ func (g *MemoryGroup) Add(pid int) error {
 	return writeControl(filepath.Join(g.dir, "cgroup.procs"), int64(pid))
 }
 
+// Kills returns how many processes of the group the kernel has killed because the limit left it no other way.
+func (g *MemoryGroup) Kills() (int64, error) {
+	for _, name := range []string{"memory.events", "memory.oom_control"} { // of cgroup v2 and v1
+		text, err := os.ReadFile(filepath.Join(g.dir, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		return parseKills(string(text))
+	}
+	return 0, fmt.Errorf("procstat: %s counts no kills: %w", g.dir, ErrUnsupported)
+}
+
+// parseKills finds the counter of kills among lines of a name and a number.
+func parseKills(text string) (int64, error) {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			return strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("procstat: no oom_kill in %q: %w", text, ErrUnsupported)
+}
+
 // Close removes the group. No process may be in it any more.
 func (g *MemoryGroup) Close() error {
 	return os.Remove(g.dir)
