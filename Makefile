@@ -5,18 +5,20 @@ PLATFORMS  = linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 FUZZTIME  ?= 10s
 JUDGES     = internal/judges
 CUTS      ?= 1000
+SEEDS     ?= 200
 
 SEED      ?= 0
 N         ?= 100000
 
-.PHONY: help build test race lint bench fuzz stress stress-crash stress-judges crash clean
+.PHONY: help build test race lint bench fuzz stress stress-crash stress-judges stress-metamorphic crash clean
 
 help:
 	@echo "make build   compile the commands into bin/"
 	@echo "make test    run every test: crash simulation, metamorphic tests, lint of the layers, SQLite and goleveldb as judges"
 	@echo "make race    the same under the race detector and with the invariants tag"
 	@echo "make lint    gofmt, vet, staticcheck, import table, compile for $(PLATFORMS)"
-	@echo "make stress  cut the power everywhere in every sequence of two operations, N ($(N)) times at random, CUTS ($(CUTS)) times under each judge"
+	@echo "make stress  cut the power everywhere in every sequence of two operations, N ($(N)) times at random, CUTS ($(CUTS)) times under each judge;"
+	@echo "             SEEDS ($(SEEDS)) runs of Pebble's metamorphic test with and without crashes; SEED=7 makes each of these begin there"
 	@echo "make crash N=100000 [SEED=7]   cut the power N times at random; Ctrl-C stops"
 	@echo "make bench   Go benchmarks of every package"
 	@echo "make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME)) each"
@@ -48,7 +50,7 @@ lint:
 		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./... || exit 1; \
 	done
 
-stress: stress-crash stress-judges
+stress: stress-crash stress-metamorphic stress-judges
 
 stress-crash:
 	$(GO) run ./cmd/crashsim -sequences 2 -seed $(SEED)
@@ -72,6 +74,10 @@ fuzz:
 # A long run of another part of the project is one more target here. -p 1 shows the output while it comes.
 stress-judges:
 	JUDGES_CUTS=$(CUTS) $(GO) -C $(JUDGES) test -p 1 -count=1 -timeout 4h -v -run PowerCuts ./...
+
+# Prints how to run each seed again before it starts, and how many have passed. A seed that fails is told at the end.
+stress-metamorphic:
+	BLOBKV_SEEDS=$(SEEDS) BLOBKV_SEED=$(SEED) $(GO) test -count=1 -timeout 4h -v -run '^TestMetamorphic' ./vfsadapter
 
 clean:
 	rm -rf bin

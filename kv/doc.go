@@ -30,6 +30,12 @@
 // Reads of damaged bytes answer ErrCorrupt; everything else can still be read. A store whose file system knows of a
 // damaged file opens only with Options.ReadOnly: to an engine a lost file is one that never was.
 //
+// Close leaves what was written in tables, so a closed store depends on no log. A log that must be replayed, after a crash or
+// a Close that found no room, is looked at first: where records that were durable cannot be read, Open answers ErrCorrupt
+// and names file and place; with ReadOnly it reads what was committed before and counts it in Metrics. The last changes
+// before a crash that were acknowledged together are the exception: damage to them alone cannot be told from a write that
+// the crash cut off.
+//
 // # Memory
 //
 // With the default options a store takes at most 128 MiB for blocks, four times Options.MemTableSize (4 x 16 MiB) for
@@ -55,7 +61,9 @@
 // A write that finds no room while a compaction runs waits for it, ten seconds at most: compactions take room and give
 // it back. The reserve grows by up to an eighth of the device while flushes outrun compactions, so a write that was
 // refused may succeed later. Iterators and snapshots keep the tables they read: what they hold on to is free only when
-// they are closed. ErrNoSpace is also the answer when an image file is sparse and the file system below it fills up.
+// they are closed. ErrNoSpace is also the answer when an image file is sparse and the file system below it fills up, and of
+// Open where a new store could not take a single change, or where the log of a store that crashed finds no room as tables
+// (nothing is lost, and ReadOnly reads all of it).
 //
 // While compactions fail, for want of room or because a table is damaged, writes are refused with ErrStalled before they
 // could wait for one in vain. The engine tries again after half a minute, after five where it met damage; Compact at once.

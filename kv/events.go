@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -12,6 +13,10 @@ type events struct {
 	last    atomic.Pointer[error]
 	corrupt atomic.Int64 // reads, of any goroutine, that met damage
 
+	flushEnd    atomic.Pointer[error] // how the newest flush ended; nil: well
+	flushErrors atomic.Int64
+	opening     atomic.Pointer[opening] // nil: the engine is open
+
 	distrust func(name string) error // forgets what is cached of a file
 }
 
@@ -21,7 +26,10 @@ func (e *events) listener(l Logger, g *spaceGuard) *pebble.EventListener {
 	ours := pebble.EventListener{
 		BackgroundError: e.note,
 		DataCorruption:  e.damaged,
-		FlushEnd:        func(pebble.FlushInfo) { g.tablesChanged() },
+		FlushEnd: func(info pebble.FlushInfo) {
+			e.flushEnded(info.Err)
+			g.tablesChanged()
+		},
 		CompactionBegin: func(pebble.CompactionInfo) { g.compactions.begin() },
 		CompactionEnd: func(info pebble.CompactionInfo) {
 			g.compactions.end(info)
@@ -49,9 +57,33 @@ func (e *events) damaged(info pebble.DataCorruptionInfo) {
 	_ = e.distrust(info.Path) // it fails only for a file that is gone
 }
 
+// note hears of an error in the background. That of a flush comes from the goroutine that flushes, right after its end.
 func (e *events) note(err error) {
 	e.last.Store(&err)
 	e.errors.Add(1)
+	if f := e.flushEnd.Load(); f != nil && errors.Is(err, *f) {
+		n := e.flushErrors.Add(1)
+		if o := e.opening.Load(); o != nil && n >= maxOpenFlushes {
+			o.abandon(err)
+		}
+	}
+}
+
+// flushEnded hears how a flush ended. A flush of nothing ends with an error too, of which note does not hear.
+func (e *events) flushEnded(err error) {
+	if err == nil {
+		e.flushEnd.Store(nil)
+		return
+	}
+	e.flushEnd.Store(&err)
+}
+
+// flushError is why the newest flush failed.
+func (e *events) flushError() error {
+	if p := e.flushEnd.Load(); p != nil {
+		return wrap(*p)
+	}
+	return nil
 }
 
 func (e *events) lastError() error {

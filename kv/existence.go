@@ -23,24 +23,25 @@ func refuseDamage(fs *blobfs.FS, o *Options) error {
 	return nil
 }
 
-// checkExistence applies CreateIfMissing and ErrorIfExists before the engine writes anything.
-func checkExistence(fs *blobfs.FS, adapter *vfsadapter.FS, o *Options) error {
-	exists, err := engineExists(adapter)
+// checkExistence applies CreateIfMissing and ErrorIfExists before the engine writes anything, and says whether there is an
+// engine.
+func checkExistence(fs *blobfs.FS, adapter *vfsadapter.FS, o *Options) (exists bool, err error) {
+	exists, err = engineExists(adapter)
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case exists && o.ErrorIfExists:
-		return ErrExists
+		return true, ErrExists
 	case exists:
-		return nil
+		return true, nil
 	}
 	if err := refuseRemains(fs); err != nil {
-		return err
+		return false, err
 	}
 	if !o.CreateIfMissing {
-		return fmt.Errorf("%w: the file system holds no key-value store; CreateIfMissing makes one", ErrNotStore)
+		return false, fmt.Errorf("%w: the file system holds no key-value store; CreateIfMissing makes one", ErrNotStore)
 	}
-	return nil
+	return false, nil
 }
 
 func engineExists(fs *vfsadapter.FS) (bool, error) {

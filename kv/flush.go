@@ -2,15 +2,14 @@ package kv
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
 // flushLook is how often a waiting Flush looks whether flushes fail.
 const flushLook = 20 * time.Millisecond
 
-// Flush writes every memtable into tables. Durability does not need it. ErrNoSpace if there is no room for a table;
-// the engine goes on trying.
+// Flush writes every memtable into tables. Durability does not need it. ErrNoSpace if there is no room for a table, or
+// what the device says; the engine goes on trying.
 func (db *DB) Flush() error {
 	s, ok := db.gate.enter()
 	if !ok {
@@ -20,10 +19,10 @@ func (db *DB) Flush() error {
 	return db.flush(db.ctx)
 }
 
-// flush waits for a flush without waiting for space: the engine tries a failed flush again and again, and whoever
-// would free space may be waiting here.
+// flush waits for a flush, but not for one that fails: the engine tries it again and again, and whoever would free space
+// may be waiting here.
 func (db *DB) flush(ctx context.Context) error {
-	failures := db.events.errors.Load()
+	failures := db.events.flushErrors.Load()
 	done, err := db.engine.AsyncFlush()
 	if err != nil {
 		return wrap(err)
@@ -37,10 +36,10 @@ func (db *DB) flush(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-look.C:
-			if db.events.errors.Load() == failures {
+			if db.events.flushErrors.Load() == failures {
 				continue
 			}
-			if err := db.events.lastError(); errors.Is(err, ErrNoSpace) {
+			if err := db.events.flushError(); err != nil {
 				return err
 			}
 		}

@@ -232,8 +232,7 @@ func (g *spaceGuard) admitAbove(floor, n int64) error {
 	}
 	avail := g.available()
 	if avail-need < floor {
-		return fmt.Errorf("%w: %d bytes are free, the reserve is %d, and this write needs %d: "+
-			"delete keys (DeleteRange takes least) and Compact, or make a store on a larger device", ErrNoSpace, avail, floor, need)
+		return fmt.Errorf("%w: %s, the reserve is %d, and this write needs %d: %s", ErrNoSpace, g.whatIsFree(avail), floor, need, g.advice())
 	}
 	if avail-need >= 2*g.reserve {
 		g.credit.Store(creditBytes)
@@ -241,6 +240,40 @@ func (g *spaceGuard) admitAbove(floor, n int64) error {
 	}
 	g.unchecked.Add(n)
 	return nil
+}
+
+// roomToFlush says whether n bytes of changes can become tables now, with what else a flush writes.
+func (g *spaceGuard) roomToFlush(n int64) error {
+	avail, need := g.available(), n+maxManifestSize(g.memTables/memTablesInMemory)+slackClusters*int64(g.fs.Store().ClusterSize())/2
+	if avail >= need {
+		return nil
+	}
+	return fmt.Errorf("%w: %s, and that takes %d: %s", ErrNoSpace, g.whatIsFree(avail), need, g.advice())
+}
+
+// roomToBegin says whether a new store could take a single change.
+func (g *spaceGuard) roomToBegin() error {
+	if avail := g.available(); avail <= g.reserve {
+		return fmt.Errorf("%w: a new store of this size needs %d bytes to begin, and %s: %s", ErrNoSpace, g.reserve, g.whatIsFree(avail), g.advice())
+	}
+	return nil
+}
+
+// whatIsFree says how many bytes there are, and why not more where the host is to blame.
+func (g *spaceGuard) whatIsFree(avail int64) string {
+	if g.missing.Load() == 0 {
+		return fmt.Sprintf("%d bytes are free", max(0, avail))
+	}
+	return fmt.Sprintf("%d bytes are free (the store has %d, but the file system that holds the image could not provide %d bytes of the image)",
+		max(0, avail), g.fs.Usage().FreeBytes, g.missing.Load())
+}
+
+// advice is what helps.
+func (g *spaceGuard) advice() string {
+	if g.missing.Load() == 0 {
+		return "delete keys (DeleteRange takes least) and Compact, or make a store on a larger device"
+	}
+	return "make room on the file system that holds the image, or make a store of a size that fits there (?size=)"
 }
 
 // refresh looks at the host again if its view is stale.

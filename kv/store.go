@@ -21,14 +21,15 @@ const storeDir = "/db"
 
 // DB is an open store.
 type DB struct {
-	name   string
-	opts   Options
-	engine *pebble.DB
-	fs     *blobfs.FS
-	blocks *vfsadapter.BlockCache // nil: none
-	dev    *bdev.Device
-	space  *spaceGuard
-	events events
+	name    string
+	opts    Options
+	engine  *pebble.DB
+	fs      *blobfs.FS
+	adapter *vfsadapter.FS         // the engine's view of fs
+	blocks  *vfsadapter.BlockCache // nil: none
+	dev     *bdev.Device
+	space   *spaceGuard
+	events  events
 
 	ctx     context.Context // done, with ErrClosed as its cause, when Close has begun
 	cancel  context.CancelCauseFunc
@@ -90,20 +91,22 @@ func (db *DB) openEngine() error {
 	po.CompactionConcurrencyRange = db.compactionsAtOnce
 	po.L0CompactionFileThreshold = maxL0Files(db.space.usable(), memTable)
 	po.L0StopWritesThreshold = db.space.stopWrites
-	adapter, err := db.newAdapter()
+	if err := db.newAdapter(); err != nil {
+		return err
+	}
+	exists, err := checkExistence(db.fs, db.adapter, &db.opts)
 	if err != nil {
 		return err
 	}
-	if err := checkExistence(db.fs, adapter, &db.opts); err != nil {
-		return err
+	if !exists {
+		if err := db.space.roomToBegin(); err != nil {
+			return err
+		}
 	}
-	po.FS = adapter
-	db.events.distrust = adapter.Distrust
+	po.FS = db.adapter
+	db.events.distrust = db.adapter.Distrust
 	po.EventListener = db.events.listener(db.opts.Logger, db.space)
-	engine, err := pebble.Open(storeDir, po)
-	if isNotExist(err) {
-		return fmt.Errorf("%w: a file of the engine is missing: %w", ErrCorrupt, err)
-	}
+	engine, err := db.startEngine(po, exists)
 	if err != nil {
 		return err
 	}
@@ -112,7 +115,52 @@ func (db *DB) openEngine() error {
 	db.space.backlog = func() backlog { return backlogOf(engine.Metrics()) }
 	db.space.tablesChanged()
 	db.space.compactions.start(db.lookForCompactions)
+	if exists {
+		return nil
+	}
+	// The engine begins its first log before it takes up its newest format, which has records say how much of the log is
+	// durable: without it a damaged record may be taken for the end. So the first log ends here.
+	if err := db.flush(db.ctx); err != nil {
+		db.space.compactions.stop()
+		return errors.Join(err, engine.Close())
+	}
 	return nil
+}
+
+// startEngine opens the engine or makes it.
+func (db *DB) startEngine(po *pebble.Options, exists bool) (*pebble.DB, error) {
+	if !exists {
+		return db.events.open(po, db.adapter)
+	}
+	ends, err := db.closedEnds()
+	if err != nil {
+		return nil, err
+	}
+	if err := db.adapter.CheckLogs(storeDir, db.logCheck(ends)); err != nil && !isNotExist(err) {
+		return nil, err
+	}
+	engine, err := db.events.open(po, db.adapter)
+	if err != nil {
+		return nil, db.openError(err)
+	}
+	if err := db.adapter.CheckLogs(storeDir, nil); err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	if db.opts.ReadOnly {
+		return engine, nil
+	}
+	if err := db.removeNotes(ends); err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	return engine, nil
+}
+
+// openError says what an error of the engine means.
+func (db *DB) openError(err error) error {
+	if isNotExist(err) {
+		return fmt.Errorf("%w: a file of the engine is missing: %w", ErrCorrupt, err)
+	}
+	return db.placed(err)
 }
 
 // lookForCompactions makes the engine look whether there is something to compact, which it does when its oldest snapshot
@@ -131,14 +179,15 @@ func (db *DB) lookForCompactions(key []byte) {
 }
 
 // newAdapter makes the engine's file system with its cache.
-func (db *DB) newAdapter() (*vfsadapter.FS, error) {
+func (db *DB) newAdapter() error {
 	var err error
 	if db.blocks, err = vfsadapter.NewBlockCache(db.opts.CompressedCacheSize); err != nil {
-		return nil, err
+		return err
 	}
 	o := db.space.adapterOptions()
 	o.Cache = db.blocks
-	return vfsadapter.New(db.fs, o), nil
+	db.adapter = vfsadapter.New(db.fs, o)
+	return nil
 }
 
 // compactionsAtOnce is one where space is short: together several need more than the reserve has for them, and all fail.
@@ -149,8 +198,10 @@ func (db *DB) compactionsAtOnce() (lower, upper int) {
 	return compactionConcurrency()
 }
 
-// Close waits for running calls, makes what was written with NoSync durable and closes the store and its device. With
-// iterators or snapshots open it fails with ErrOpenHandles and changes nothing. A second Close is ErrClosed.
+// Close waits for running calls and compactions, makes what was written with NoSync durable and closes the store and its
+// device. It writes the memtables into tables where there is room, so it takes as long as that: milliseconds for a small
+// store, up to a second for four full memtables of the default size. With iterators or snapshots open it fails with
+// ErrOpenHandles and changes nothing. A second Close is ErrClosed.
 func (db *DB) Close() error {
 	db.closing.Lock()
 	defer db.closing.Unlock()
@@ -169,7 +220,16 @@ func (db *DB) Close() error {
 		return err
 	}
 	db.space.compactions.stop()
-	return wrap(errors.Join(db.engine.Close(), db.blocks.Close(), db.fs.Close(), db.dev.Close()))
+	return wrap(errors.Join(db.closeEngine(), db.blocks.Close(), db.fs.Close(), db.dev.Close()))
+}
+
+// closeEngine closes the engine so that what it leaves in logs, if anything, cannot be lost unnoticed.
+func (db *DB) closeEngine() error {
+	emptied := db.emptyLogs()
+	if err := db.engine.Close(); err != nil || emptied {
+		return err
+	}
+	return db.noteLogs()
 }
 
 // live makes the context that Close ends.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -39,6 +40,10 @@ type FS struct {
 	opts Options
 
 	refusals refusals
+	logs     atomic.Pointer[LogCheck] // nil: logs are files like others
+
+	removing sync.RWMutex
+	removed  bool // guarded by removing
 
 	mu struct {
 		sync.Mutex
@@ -82,7 +87,7 @@ func (a *FS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	if err != nil {
 		return nil, pathError("open", name, err)
 	}
-	return a.cached(applyOptions(&file{f: f, name: name}, opts), opts), nil
+	return a.checked(a.cached(applyOptions(&file{f: f, name: name}, opts), opts), name)
 }
 
 // OpenReadWrite opens a file for ReadAt and WriteAt and creates it if it does not exist.
@@ -113,7 +118,20 @@ func applyOptions(f *file, opts []vfs.OpenOption) *file {
 
 // Remove removes a file or an empty directory.
 func (a *FS) Remove(name string) error {
+	a.removing.RLock()
+	defer a.removing.RUnlock()
+	if a.removed {
+		return pathError("remove", name, blobfs.ErrClosed)
+	}
 	return pathError("remove", name, a.fs.Remove(name))
+}
+
+// EndRemoves makes every later Remove fail, and waits for those that run: Pebble removes files on a goroutine of its own, also
+// of an engine that could not be opened and was left behind.
+func (a *FS) EndRemoves() {
+	a.removing.Lock()
+	defer a.removing.Unlock()
+	a.removed = true
 }
 
 // RemoveAll removes name and everything below it.

@@ -1,12 +1,15 @@
 package vfsadapter
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,24 +29,46 @@ import (
 // metamorphicOptions is the number of option sets on our file system, each compared with Pebble's MemFS.
 const metamorphicOptions = 2
 
-// What is run, where the environment says so: one seed (see announce), or a number of random ones. The operations and
-// options follow from the seed and the number of operations, which is not the same under the race detector.
+// What is run, where the environment says so: one seed (see announce), a number of random ones, or as many from one on. The
+// operations and options follow from the seed and the number of operations, which is not the same under the race detector.
 const (
 	seedEnv  = "BLOBKV_SEED"
 	opsEnv   = "BLOBKV_OPS"
 	seedsEnv = "BLOBKV_SEEDS"
 )
 
-// seeds returns random seeds, or the one of the environment.
+// seeds returns random seeds, or those of the environment.
 func seeds(t *testing.T) []uint64 {
-	if seed := envInt(t, seedEnv, 0); seed != 0 {
-		return []uint64{uint64(seed)}
+	first, n := uint64(envInt(t, seedEnv, 0)), envInt(t, seedsEnv, 0)
+	switch {
+	case first == 0:
+		first, n = uint64(time.Now().UnixNano()), cmp.Or(n, metamorphicSeeds)
+	case n == 0:
+		n = 1
 	}
-	out := make([]uint64, envInt(t, seedsEnv, metamorphicSeeds))
+	out := make([]uint64, n)
 	for i := range out {
-		out[i] = uint64(time.Now().UnixNano()) + uint64(i)
+		out[i] = first + uint64(i)
 	}
 	return out
+}
+
+// eachSeed runs a test of ops operations with every seed, some of them at the same time. A long run says how far it is.
+func eachSeed(t *testing.T, ops int, run func(t *testing.T, seed uint64, ops int)) {
+	ops = envInt(t, opsEnv, ops)
+	list, start := seeds(t), time.Now()
+	var done atomic.Int64
+	for _, seed := range list {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			name, _, _ := strings.Cut(t.Name(), "/")
+			announce(name, seed, ops)
+			run(t, seed, ops)
+			if n := done.Add(1); len(list) > metamorphicSeeds {
+				fmt.Fprintf(os.Stderr, "%s: %d of %d seeds passed after %v\n", name, n, len(list), time.Since(start).Round(time.Second))
+			}
+		})
+	}
 }
 
 func envInt(t *testing.T, name string, otherwise int) int {
@@ -66,24 +91,19 @@ func announce(test string, seed uint64, ops int) {
 // TestMetamorphic runs the operations on Pebble's MemFS and on ours.
 func TestMetamorphic(t *testing.T) {
 	kf := metamorphic.TestkeysKeyFormat
-	for _, seed := range seeds(t) {
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			t.Parallel()
-			n := envInt(t, opsEnv, metamorphicOps)
-			announce("TestMetamorphic", seed, n)
-			rng := rand.New(rand.NewPCG(seed, 0))
-			cfg := metamorphic.DefaultOpConfig().WithOpWeight(metamorphic.OpDBRestart, 0)
-			ops := metamorphic.GenerateOps(rng, uint64(n), kf, cfg)
-			dir := t.TempDir()
-			paths := []string{runMetamorphic(t, ops, metamorphic.RandomOptions(rng, kf, metamorphic.RandomOptionsCfg{}), dir, 0)}
-			for i := range metamorphicOptions {
-				to := metamorphic.RandomOptions(rng, kf, metamorphic.RandomOptionsCfg{})
-				useFS(to.Opts, newFS(t, "malloc:4GiB", Options{}))
-				paths = append(paths, runMetamorphic(t, ops, to, dir, i+1))
-			}
-			requireSameHistories(t, paths)
-		})
-	}
+	eachSeed(t, metamorphicOps, func(t *testing.T, seed uint64, n int) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		cfg := metamorphic.DefaultOpConfig().WithOpWeight(metamorphic.OpDBRestart, 0)
+		ops := metamorphic.GenerateOps(rng, uint64(n), kf, cfg)
+		dir := t.TempDir()
+		paths := []string{runMetamorphic(t, ops, metamorphic.RandomOptions(rng, kf, metamorphic.RandomOptionsCfg{}), dir, 0)}
+		for i := range metamorphicOptions {
+			to := metamorphic.RandomOptions(rng, kf, metamorphic.RandomOptionsCfg{})
+			useFS(to.Opts, newFS(t, "malloc:4GiB", Options{}))
+			paths = append(paths, runMetamorphic(t, ops, to, dir, i+1))
+		}
+		requireSameHistories(t, paths)
+	})
 }
 
 // useFS makes the engine keep everything on fs.
@@ -117,30 +137,25 @@ func requireSameHistories(t *testing.T, paths []string) {
 // flushed, mounts what is left and goes on. Every acknowledged write must be there. Two option sets must agree.
 func TestMetamorphicCrash(t *testing.T) {
 	kf := metamorphic.TestkeysKeyFormat
-	for _, seed := range seeds(t) {
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			t.Parallel()
-			n := envInt(t, opsEnv, crashOps)
-			announce("TestMetamorphicCrash", seed, n)
-			rng := rand.New(rand.NewPCG(seed, 1))
-			cfg := metamorphic.DefaultOpConfig().WithOpWeight(metamorphic.OpDBRestart, 15)
-			ops := metamorphic.GenerateOps(rng, uint64(n), kf, cfg)
-			dir := t.TempDir()
-			var paths []string
-			for i := range 2 {
-				to := metamorphic.RandomOptions(rng, kf, metamorphic.RandomOptionsCfg{
-					AlwaysStrictFS: true, NoRemoteStorage: true,
-				})
-				mounts := &mountOption{}
-				to.CustomOpts = append(to.CustomOpts, mounts)
-				paths = append(paths, runMetamorphic(t, ops, to, dir, i))
-				require.NoError(t, mounts.Close(nil))
-				t.Logf("options %d: %d mounts", i, mounts.count)
-				require.Greater(t, mounts.count, 1, "nothing crashed")
-			}
-			requireSameHistories(t, paths)
-		})
-	}
+	eachSeed(t, crashOps, func(t *testing.T, seed uint64, n int) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		cfg := metamorphic.DefaultOpConfig().WithOpWeight(metamorphic.OpDBRestart, 15)
+		ops := metamorphic.GenerateOps(rng, uint64(n), kf, cfg)
+		dir := t.TempDir()
+		var paths []string
+		for i := range 2 {
+			to := metamorphic.RandomOptions(rng, kf, metamorphic.RandomOptionsCfg{
+				AlwaysStrictFS: true, NoRemoteStorage: true,
+			})
+			mounts := &mountOption{}
+			to.CustomOpts = append(to.CustomOpts, mounts)
+			paths = append(paths, runMetamorphic(t, ops, to, dir, i))
+			require.NoError(t, mounts.Close(nil))
+			t.Logf("options %d: %d mounts", i, mounts.count)
+			require.Greater(t, mounts.count, 1, "nothing crashed")
+		}
+		requireSameHistories(t, paths)
+	})
 }
 
 // mountFormat has metadata pages for the thousands of files that some of Pebble's random options make.
