@@ -18,6 +18,7 @@ type Channel struct {
 	ready   []*Request // finished, from index head on not yet handed out
 	head    int
 	backlog requestList   // pieces the queue had no room or memory for
+	mem     *dmabuf.Pool  // bounce buffers, its own: whoever waits for those of all devices cannot poll the channel
 	active  int           // requests submitted and not handed out
 	slow    int           // of them, those that workers carry out
 	latency time.Duration // of the last batch
@@ -34,6 +35,9 @@ type Channel struct {
 	}
 }
 
+// channelMemory bounds the bounce buffers of a Channel, in bytes.
+const channelMemory = 4 << 20
+
 // OpenChannel opens a private queue pair, for benchmarks and reactors.
 func (d *Device) OpenChannel() (*Channel, error) {
 	d.mu.Lock()
@@ -45,7 +49,10 @@ func (d *Device) OpenChannel() (*Channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: opening a channel: %w", d.name, err)
 	}
-	c := &Channel{d: d, q: q, ready: make([]*Request, 0, 2*d.props.QueueDepth), ring: make(chan struct{}, 1)}
+	c := &Channel{
+		d: d, q: q, ready: make([]*Request, 0, 2*d.props.QueueDepth), ring: make(chan struct{}, 1),
+		mem: dmabuf.NewPool(channelMemory),
+	}
 	c.pacer = newPacer(channelSleeper{c}, d.policy)
 	d.mu.channels[c] = struct{}{}
 	return c, nil
@@ -137,11 +144,11 @@ func (c *Channel) submitBacklog() {
 	for c.backlog.head != nil {
 		p := c.backlog.head
 		if p.user == nil && p.parent != nil && !dmabuf.IsAligned(p.Buf, c.d.props.BufferAlign) {
-			b, ok := dmabuf.Default.TryGet(len(p.Buf))
+			b, ok := c.mem.TryGet(len(p.Buf))
 			if !ok {
 				return
 			}
-			p.bounce(b)
+			p.bounce(b, c.mem)
 		}
 		c.backlog.pop()
 		p.self[0] = p
@@ -290,5 +297,9 @@ func (c *Channel) Close() error {
 	}
 	delete(d.mu.channels, c)
 	d.mu.retired.merge(&c.stats)
-	return c.q.Close()
+	err := c.q.Close()
+	if e := c.mem.Close(); err == nil {
+		err = e
+	}
+	return err
 }

@@ -93,6 +93,7 @@ func (d *Device) openShared(n int) error {
 		}
 		d.shared = append(d.shared, newShared(d, q))
 	}
+	addChannels(d.shared)
 	return nil
 }
 
@@ -284,6 +285,7 @@ func (d *Device) Close() error {
 	d.mu.Unlock()
 	d.gate.close()
 	d.drain(func() int64 { return 0 })
+	removeChannels(d.shared)
 	d.background.stop()
 	err := d.closeShared()
 	if e := d.b.Close(); e != nil {

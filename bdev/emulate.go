@@ -44,7 +44,7 @@ func (d *Device) writeZeroes(off, n int64) error {
 
 // compare reads the range and looks for a difference.
 func (d *Device) compare(off int64, want []byte) error {
-	buf := dmabuf.Default.Get(min(max(len(want), 1), maxPiece))
+	buf := deviceMemory(min(max(len(want), 1), maxPiece))
 	defer dmabuf.Default.Put(buf)
 	for len(want) > 0 {
 		part := buf[:min(len(want), len(buf))]
@@ -88,7 +88,7 @@ func (d *Device) compareAndWrite(r *Request) error {
 }
 
 func (d *Device) copyRange(r *Request) error {
-	buf := dmabuf.Default.Get(int(min(r.Length, maxPiece)))
+	buf := deviceMemory(int(min(r.Length, maxPiece)))
 	defer dmabuf.Default.Put(buf)
 	for done := int64(0); done < r.Length; {
 		part := buf[:min(r.Length-done, int64(len(buf)))]

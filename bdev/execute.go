@@ -1,6 +1,10 @@
 package bdev
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/blobkv/blobkv/internal/dmabuf"
+)
 
 // execute carries out, on the calling goroutine, a request that does not go through a queue.
 func (d *Device) execute(r *Request) error {
@@ -38,7 +42,7 @@ func (d *Device) executeSync(r *Request) error {
 func (d *Device) executePiece(p *Request, bounced bool) error {
 	defer PutRequest(p)
 	if bounced {
-		p.bounce(d.home(p).bounceBuffer(len(p.Buf)))
+		p.bounce(deviceMemory(len(p.Buf)), dmabuf.Default)
 	}
 	err := d.b.Execute(p)
 	p.unbounce(err == nil)

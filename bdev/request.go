@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/blobkv/blobkv/internal/dmabuf"
 )
 
 // Op is the operation of a Request.
@@ -60,6 +62,7 @@ type Request struct {
 	pieces atomic.Int32 // of a parent: pieces outstanding, and one for the splitter
 	failed atomic.Bool  // of a parent: err is taken
 	user   []byte       // of a bounced piece: the caller's memory
+	pool   *dmabuf.Pool // where its own is from
 
 	next         *Request    // list of a queue, a flush or a worker pool
 	older, newer *Request    // parked requests of a shared channel
@@ -95,6 +98,7 @@ func GetRequest() *Request {
 func PutRequest(r *Request) {
 	r.Op, r.FUA, r.Offset, r.Length, r.Source = 0, false, 0, 0, 0
 	r.Buf, r.Expect, r.Target, r.Tag, r.user = nil, nil, nil, 0, nil
+	r.pool = nil
 	r.err, r.dev, r.ch, r.own, r.parent = nil, nil, nil, nil, nil
 	r.polled, r.async, r.internal, r.Attended = false, false, false, false
 	r.state.Store(stateIdle)

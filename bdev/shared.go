@@ -23,6 +23,7 @@ type shared struct {
 
 	inflight atomic.Int64 // requests from begin to completed, also those no queue sees
 	async    atomic.Int64 // of them, queued ones submitted without a waiter
+	bounced  atomic.Int64 // pieces that hold memory of the pool of all devices
 	lead     atomic.Bool  // somebody polls
 	sleepers atomic.Int64 // parked requests and submitters in mu
 	latency  atomic.Int64 // recent mean, in nanoseconds

@@ -11,7 +11,7 @@ func (c *shared) split(r *Request) {
 	for p := s.next(); p != nil; p = s.next() {
 		p.ch = c
 		if s.bounced {
-			p.bounce(c.bounceBuffer(len(p.Buf)))
+			p.bounce(deviceMemory(len(p.Buf)), dmabuf.Default)
 		}
 		r.pieces.Add(1)
 		c.submit(p)
@@ -49,26 +49,6 @@ func (s *splitter) next() *Request {
 	return p
 }
 
-// bounce puts device memory under a piece.
-func (p *Request) bounce(b []byte) {
-	p.user, p.Buf = p.Buf, b[:len(p.Buf)]
-	if p.Op != OpRead {
-		copy(p.Buf, p.user)
-	}
-}
-
-// unbounce moves what was read to the caller and frees the device memory.
-func (p *Request) unbounce(ok bool) {
-	if p.user == nil {
-		return
-	}
-	if ok && p.Op == OpRead {
-		copy(p.user, p.Buf)
-	}
-	dmabuf.Default.Put(p.Buf)
-	p.Buf, p.user = p.user, nil
-}
-
 // completePiece ends one piece. Pieces may end on several goroutines at once.
 func (p *Request) completePiece(err error) {
 	r := p.parent
@@ -90,16 +70,4 @@ func (r *Request) pieceDone() {
 		return
 	}
 	r.dev.completed(r, r.err)
-}
-
-// bounceBuffer takes device memory. While none is left, somebody must poll, so that pieces under way give theirs back.
-func (c *shared) bounceBuffer(n int) []byte {
-	if b, ok := dmabuf.Default.TryGet(n); ok {
-		return b
-	}
-	c.async.Add(1)
-	c.arm()
-	b := dmabuf.Default.Get(n)
-	c.async.Add(-1)
-	return b
 }
