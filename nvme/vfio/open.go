@@ -77,10 +77,13 @@ func (h *Host) mayOpen(c Controller) error {
 	return fmt.Errorf("%s is bound to %s; `blobcli nvme bind %s` gives it to vfio-pci: %w", c.Address, c.Driver, c.Address, ErrBoundElsewhere)
 }
 
-// cdev is the character device of a controller, "" where the kernel has none.
+// cdev is the character device of a controller, "" where the kernel has none. Linux has the folder in sysfs from 6.1 on,
+// and the device's number in it where there is a device.
 func (h *Host) cdev(c Controller) string {
 	for _, name := range names(h.device(c.Address, "vfio-dev")) {
-		return "/dev/vfio/devices/" + name
+		if exists(h.device(c.Address, "vfio-dev", name, "dev")) {
+			return "/dev/vfio/devices/" + name
+		}
 	}
 	return ""
 }

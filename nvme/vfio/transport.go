@@ -294,11 +294,12 @@ func (t *Transport) Close() error {
 		return nil
 	}
 	t.mu.closed = true
-	var quiet error
-	if !t.gone.Load() {
-		quiet = t.config.disable()
+	quiet := t.config.disable()
+	if t.gone.Load() {
+		quiet = nil // there may be nothing left to silence
 	}
-	err := errors.Join(quiet, t.irqs.close(), t.bar.close(), t.kernel.close(t.fd), t.dma.close(), t.free())
+	// Memory leaves the IOMMU before the device is closed: a device that is wanted back goes at once, with its IOMMU.
+	err := errors.Join(quiet, t.irqs.close(), t.bar.close(), t.dma.close(), t.kernel.close(t.fd), t.free())
 	if err != nil {
 		return fmt.Errorf("%s: closing: %w", t.name, err)
 	}
