@@ -26,6 +26,7 @@ var importTable = []rule{
 	{"bdev/nvmebdev", []string{"bdev", "reactor", "nvme", "nvme/*"}},
 	{"bdev", []string{"bdev", "reactor"}},
 	{"nvme/spec", nil},
+	{"nvme/nvmetest", []string{"nvme", "nvme/spec", testify}},
 	{"nvme", []string{"nvme", "nvme/spec"}},
 	{"reactor", []string{"reactor"}},
 	{"internal/judges", []string{"blobfs", "blobstore", "bdev", "bdev/*", sqlite, sqlite + "/vfs", goleveldb + "/storage", testify}},

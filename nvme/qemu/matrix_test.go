@@ -1,0 +1,113 @@
+package qemu
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobkv/blobkv/internal/qemutest"
+)
+
+// envRun asks for the tests of this package: "pairwise" for the choice, "full" for all boots.
+const envRun = "NVME_QEMU"
+
+// buildTime bounds the making of the guest's program.
+const buildTime = 5 * time.Minute
+
+// modules of the kernel that the guest needs. Some are built into some kernels.
+var modules = []string{"?irqbypass", "?vfio_virqfd", "?iommufd", "vfio_iommu_type1", "vfio-pci", "nvme"}
+
+// boot is one machine and what runs in it.
+type boot struct {
+	name string
+	controller
+	tests string   // which tests of package guest
+	only  []string // programs by their path in the guest, beside the tests
+	full  bool     // in the whole matrix alone
+	kill  bool     // the guest asks for a power cut
+	after func(t *testing.T, folder string, r *qemutest.Result)
+}
+
+var transportBoots = []boot{
+	{name: "transport", controller: plain(), tests: "^Test(Bind|Transport|HugePages|Kill|Unprivileged|Unreachable)"},
+	{name: "device_del", controller: plain(), tests: "^TestDeviceDel$"},
+	{name: "surprise", controller: plain(), tests: "^TestSurpriseRemoval$", full: true},
+}
+
+func TestMatrix(t *testing.T) {
+	mode := os.Getenv(envRun)
+	if mode == "" {
+		t.Skipf("boots virtual machines; `make test-nvme` runs it (%s=pairwise)", envRun)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	defer cancel()
+	tools, err := qemutest.Find(ctx)
+	require.NoError(t, err)
+	image := guestImage(t, ctx, tools)
+	for _, b := range boots() {
+		if b.full && mode != "full" {
+			continue
+		}
+		t.Run(b.name, func(t *testing.T) { b.run(t, image) })
+	}
+}
+
+// boots are all of them.
+func boots() []boot { return transportBoots }
+
+// guestImage builds the guest's program, static, and packs it.
+func guestImage(t *testing.T, ctx context.Context, tools qemutest.Tools) *qemutest.Image {
+	t.Helper()
+	folder := t.TempDir()
+	program := filepath.Join(folder, "guest.test")
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", program, "./guest")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=-ldflags=-w")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	image, err := qemutest.NewImage(ctx, tools, folder, program, modules, nil)
+	require.NoError(t, err)
+	return image
+}
+
+// run boots a machine and reports each of the guest's tests as one of the host's.
+func (b boot) run(t *testing.T, image *qemutest.Image) {
+	folder := t.TempDir()
+	r, err := image.Boot(context.Background(), qemutest.Config{
+		Args:   b.arguments(t, folder),
+		Run:    []string{"-test.v", "-test.timeout", "100s", "-test.run", b.tests},
+		Env:    []string{"NVME_GUEST=" + b.json(t)},
+		Kernel: "intel_iommu=on",
+	})
+	require.NotNil(t, r)
+	t.Logf("%.1f s", r.Took.Seconds())
+	for _, g := range r.Tests {
+		t.Run(g.Name, func(t *testing.T) {
+			switch g.Status {
+			case "PASS":
+				t.Log(g.Took, g.Output)
+			case "SKIP":
+				t.Skip(g.Output)
+			default:
+				t.Errorf("%s in the guest:\n%s", g.Status, g.Output)
+			}
+		})
+	}
+	if err != nil || b.kill != r.Killed || r.Failed() || len(r.Tests) == 0 {
+		t.Errorf("the guest ended with %d, killed %v: %v\n%s\nconsole:\n%s", r.Exit, r.Killed, err, r.Rest, tail(r.Console))
+	}
+	if b.after != nil && !t.Failed() {
+		b.after(t, folder, r)
+	}
+}
+
+// tail is the end of a long text.
+func tail(s string) string {
+	lines := strings.Split(s, "\n")
+	return strings.Join(lines[max(0, len(lines)-60):], "\n")
+}

@@ -1,0 +1,145 @@
+package vfio
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const one = "0000:01:00.0"
+
+func (m *machine) driver() string { return target(m.path("sys/bus/pci/devices/" + one + "/driver")) }
+
+func TestBindAndUnbind(t *testing.T) {
+	m := newMachine(t)
+	m.nvme(one, 7)
+	require.NoError(t, m.host.Bind(one))
+	require.Equal(t, driverVFIO, m.driver())
+	n := len(m.writes)
+	require.NoError(t, m.host.Bind(one), "bound already")
+	require.Len(t, m.writes, n)
+	require.NoError(t, m.host.Unbind(one))
+	require.Equal(t, driverNVMe, m.driver())
+	require.Equal(t, "", attribute(m.path("sys/bus/pci/devices/"+one+"/driver_override")))
+	require.NoError(t, m.host.Unbind(one), "unbound already")
+}
+
+// TestBindRefuses checks that what is in use stays with its driver, and that the message says who uses it.
+func TestBindRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(m *machine)
+		want    error
+		text    string
+	}{
+		"mounted partition": {func(m *machine) {
+			m.file("proc/self/mountinfo", "22 1 259:12 / /my\\040data rw - ext4 /dev/root rw\n")
+		}, ErrInUse, "nvme0n1p2 is mounted on /my data"},
+		"mounted by name": {func(m *machine) {
+			m.file("proc/self/mountinfo", "broken\n22 1 0:44 /sub /srv rw - btrfs /dev/nvme0n1 rw\n")
+		}, ErrInUse, "nvme0n1 is mounted on /srv"},
+		"swap": {func(m *machine) {
+			m.file("proc/swaps", "Filename Type\n/dev/nvme0n1p3 partition 1 0 -2\n")
+		}, ErrInUse, "nvme0n1p3 is swap"},
+		"volume manager": {func(m *machine) {
+			m.folder("sys/class/block/nvme0n1p1/holders/dm-3")
+			m.file("sys/class/block/dm-3/dm/name", "vg0-root\n")
+		}, ErrInUse, "nvme0n1p1 is held by dm-3 (vg0-root)"},
+		"open": {func(m *machine) {
+			m.process(4711, "postgres", "/dev/nvme0n1")
+		}, ErrInUse, "nvme0n1 is open in process 4711 (postgres)"},
+		"claimed": {func(m *machine) { m.busy["nvme0n1"] = true }, ErrInUse, "claimed by the kernel"},
+		"no IOMMU": {func(m *machine) {
+			require.NoError(t, os.Remove(m.path("sys/bus/pci/devices/"+one+"/iommu_group")))
+		}, ErrNoIOMMU, "intel_iommu=on"},
+		"unsafe": {func(m *machine) {
+			m.file("sys/kernel/iommu_groups/7/name", "vfio-noiommu\n")
+		}, ErrNoIOMMU, "unsafe no-IOMMU mode"},
+		"group": {func(m *machine) {
+			m.device("0000:01:00.1", "0x020000", "e1000e", 7)
+			m.device("0000:00:01.0", "0x060400", "pcieport", 7)
+			m.device("0000:01:00.2", "0x020000", "", 7)
+		}, ErrNotViable, "shares IOMMU group 7 with 0000:01:00.1 (driver e1000e);"},
+		"no vfio-pci": {func(m *machine) {
+			require.NoError(t, os.RemoveAll(m.path("sys/bus/pci/drivers/vfio-pci")))
+		}, ErrNotLoaded, "modprobe vfio-pci"},
+		"foreign driver": {func(m *machine) { m.bind(one, "uio_pci_generic") }, ErrBoundElsewhere, "bound to uio_pci_generic"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.nvme(one, 7)
+			before := m.driver()
+			c.prepare(m)
+			if name == "foreign driver" {
+				before = "uio_pci_generic"
+			}
+			err := m.host.Bind(one)
+			require.ErrorIs(t, err, c.want)
+			require.ErrorContains(t, err, c.text)
+			require.Equal(t, before, m.driver())
+			require.Empty(t, m.writes)
+		})
+	}
+}
+
+func TestHoldersListsAll(t *testing.T) {
+	m := newMachine(t)
+	m.nvme(one, 7)
+	held, err := m.host.Holders(one)
+	require.NoError(t, err)
+	require.Empty(t, held)
+	m.file("proc/self/mountinfo", "22 1 259:11 / / rw - ext4 /dev/nvme0n1p1 rw\n23 1 259:11 / /srv rw - ext4 /dev/nvme0n1p1 rw\n")
+	m.file("proc/swaps", "Filename Type\n/dev/nvme0n1p2 partition 1 0 -2\n")
+	m.busy["nvme0n1"] = true
+	held, err = m.host.Holders(one)
+	require.NoError(t, err)
+	require.Equal(t, []Holder{{"nvme0n1p1", "mounted on /"}, {"nvme0n1p1", "mounted on /srv"}, {"nvme0n1p2", "swap"}}, held)
+	require.Empty(t, m.writes)
+}
+
+// TestBindFailsHalfWay checks that the kernel's driver gets the controller back.
+func TestBindFailsHalfWay(t *testing.T) {
+	for suffix, err := range map[string]error{"driver_override": syscall.EACCES, "driver/unbind": syscall.EIO} {
+		m := newMachine(t)
+		m.nvme(one, 7)
+		m.refuse[suffix] = &os.PathError{Op: "write", Path: suffix, Err: err}
+		got := m.host.Bind(one)
+		require.ErrorIs(t, got, err)
+		if err == syscall.EACCES {
+			require.ErrorIs(t, got, ErrPermission)
+			require.ErrorContains(t, got, "sudo")
+		}
+		require.Equal(t, driverNVMe, m.driver())
+	}
+	m := newMachine(t)
+	m.nvme(one, 7)
+	probe := m.host.write
+	m.host.write = func(path, value string) error { // a vfio-pci that refuses the device
+		if strings.HasSuffix(path, "drivers_probe") && attribute(m.path("sys/bus/pci/devices/"+one+"/driver_override")) == driverVFIO {
+			return nil
+		}
+		return probe(path, value)
+	}
+	err := m.host.Bind(one)
+	require.ErrorIs(t, err, ErrKernel)
+	require.ErrorContains(t, err, "dmesg")
+	require.Equal(t, driverNVMe, m.driver())
+	require.Equal(t, "", attribute(m.path("sys/bus/pci/devices/"+one+"/driver_override")))
+}
+
+func TestUnbindRefuses(t *testing.T) {
+	m := newMachine(t)
+	m.device(one, "0x010802", driverVFIO, 7)
+	m.process(12, "kvbench", "/dev/vfio/7")
+	err := m.host.Unbind(one)
+	require.ErrorIs(t, err, ErrInUse)
+	require.ErrorContains(t, err, "process 12 (kvbench)")
+	require.Empty(t, m.writes)
+	require.NoError(t, os.RemoveAll(m.path("proc/12")))
+	require.NoError(t, os.RemoveAll(m.path("sys/bus/pci/drivers/nvme")))
+	err = m.host.Unbind(one)
+	require.ErrorIs(t, err, ErrNotLoaded)
+	require.ErrorContains(t, err, "modprobe nvme")
+}

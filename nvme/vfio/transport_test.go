@@ -1,0 +1,384 @@
+package vfio
+
+import (
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/blobkv/blobkv/nvme"
+	"github.com/stretchr/testify/require"
+)
+
+// ways are the kernel's interfaces, each with what its machine has to have.
+var ways = map[string]func(m *machine) Options{
+	"group": func(*machine) Options { return Options{By: ByGroup} },
+	"cdev": func(m *machine) Options {
+		m.file("sys/bus/pci/devices/"+one+"/vfio-dev/vfio0/dev", "511:0\n")
+		m.file("dev/iommu", "")
+		return Options{}
+	},
+}
+
+// eachWay runs a test on an opened controller, once for each interface.
+func eachWay(t *testing.T, prepare func(m *machine), test func(t *testing.T, m *machine, d *Transport)) {
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.device(one, "0x010802", driverVFIO, 7)
+			options := way(m)
+			prepare(m)
+			d, err := m.host.Open(one, options)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, d.Close()) }()
+			test(t, m, d)
+		})
+	}
+}
+
+func asIs(*machine) {}
+
+func TestRegisters(t *testing.T) {
+	for name, prepare := range map[string]func(*machine){
+		"mapped":   asIs,
+		"sparse":   func(m *machine) { m.fake.sparse = []area{{0, 0x1000}, {0x3000, 0x1000}} },
+		"unmapped": func(m *machine) { m.fake.noMmap = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachWay(t, prepare, func(t *testing.T, m *machine, d *Transport) {
+				require.Equal(t, one, d.Name())
+				v, err := d.Load64(0)
+				require.NoError(t, err)
+				require.EqualValues(t, 0x4018200f0107ff, v)
+				require.NoError(t, d.Store64(0x28, 0x1122334455667788))
+				require.NoError(t, d.Store32(0x14, 0x460001))
+				require.NoError(t, d.Store32(0x1000, 7), "behind what is mapped")
+				for offset, want := range map[uint32]uint32{0x28: 0x55667788, 0x2c: 0x11223344, 0x14: 0x460001, 0x18: 0, 0x1000: 7} {
+					v, err := d.Load32(offset)
+					require.NoError(t, err)
+					require.Equal(t, want, v)
+				}
+				for _, bad := range []uint32{2, 0x4000, 0x3ffe, 1<<32 - 4, 0x2000, 0x240c, 0x3000} {
+					_, err := d.Load32(bad)
+					require.ErrorIs(t, err, ErrBadAccess, "%#x", bad)
+					require.ErrorIs(t, d.Store32(bad, 1), ErrBadAccess)
+				}
+				require.ErrorIs(t, d.Store64(4, 1), ErrBadAccess)
+			})
+		})
+	}
+}
+
+func TestWindow(t *testing.T) {
+	eachWay(t, func(m *machine) { m.fake.sparse = []area{{0, 0x2000}, {0x3000, 0x1000}} }, func(t *testing.T, m *machine, d *Transport) {
+		w := d.Window(0x1000, 0x100)
+		require.Len(t, w, 0x100)
+		store32(w[8:], 42)
+		v, err := d.Load32(0x1008)
+		require.NoError(t, err)
+		require.EqualValues(t, 42, v)
+		require.Nil(t, d.Window(0x1f00, 0x200), "not mapped in one piece")
+		require.Nil(t, d.Window(0x3000, 8), "the pending bits of MSI-X")
+		require.NotNil(t, d.Window(0x3010, 8))
+		require.Nil(t, d.Window(0x10000, 8))
+		require.Nil(t, d.Window(0, -1))
+	})
+}
+
+func TestMemory(t *testing.T) {
+	eachWay(t, func(m *machine) { m.fake.hugeLeft = 4 << 20 }, func(t *testing.T, m *machine, d *Transport) {
+		a, err := d.Alloc(100)
+		require.NoError(t, err)
+		require.Len(t, a.Bytes, 100)
+		require.Equal(t, Memory{Allocated: int64(pageSize)}, d.Memory())
+		b, err := d.Alloc(2<<20 - 5)
+		require.NoError(t, err)
+		require.Zero(t, b.IOVA%hugePage)
+		require.Equal(t, Memory{Allocated: int64(pageSize) + 2<<20, Huge: 2 << 20}, d.Memory())
+		_, err = d.Alloc(4 << 20) // none left: small pages
+		require.NoError(t, err)
+		require.Equal(t, Memory{Allocated: int64(pageSize) + 6<<20, Huge: 2 << 20}, d.Memory())
+		require.NoError(t, d.Free(a))
+		require.ErrorIs(t, d.Free(a), ErrBadAccess)
+		require.ErrorIs(t, d.Free(nvme.DMA{Bytes: b.Bytes, IOVA: 1}), ErrBadAccess)
+		require.NoError(t, d.Free(b))
+
+		mine := aligned(3 * pageSize)
+		iova, err := d.Map(mine)
+		require.NoError(t, err)
+		require.Contains(t, m.fake.mappings, iova)
+		_, err = d.Map(mine)
+		require.ErrorIs(t, err, ErrBadAccess)
+		for _, bad := range [][]byte{nil, mine[1:], mine[:pageSize+1]} {
+			_, err = d.Map(bad)
+			require.ErrorIs(t, err, nvme.ErrNotShareable)
+		}
+		require.EqualValues(t, 3*pageSize, d.Memory().Mapped)
+		require.ErrorIs(t, d.Unmap(mine[:pageSize]), ErrBadAccess)
+		require.NoError(t, d.Unmap(mine))
+		require.ErrorIs(t, d.Unmap(mine), ErrBadAccess)
+		_, err = d.Map(mine) // left for Close
+		require.NoError(t, err)
+		_, err = d.Alloc(0)
+		require.ErrorIs(t, err, ErrBadAccess)
+	})
+}
+
+func TestLockedMemory(t *testing.T) {
+	eachWay(t, func(m *machine) { m.fake.limit = 64 << 10 }, func(t *testing.T, m *machine, d *Transport) {
+		a, err := d.Alloc(60 << 10)
+		require.NoError(t, err)
+		_, err = d.Alloc(8 << 10)
+		require.ErrorIs(t, err, ErrLockedMemory)
+		require.ErrorContains(t, err, "limit 64 KiB, needed 68 KiB (60 KiB are locked")
+		require.ErrorContains(t, err, "ulimit -l")
+		require.NoError(t, d.Free(a))
+		_, err = d.Alloc(8 << 10)
+		require.NoError(t, err, "what failed must not stay taken")
+	})
+}
+
+func TestKindsOfMemory(t *testing.T) {
+	for errno, want := range map[error]error{syscall.EFAULT: nvme.ErrNotShareable, syscall.ENOSPC: ErrNoSpace, syscall.EIO: ErrKernel} {
+		eachWay(t, func(m *machine) {
+			m.fake.fails[uint(vfioIOMMUMapDMA)] = errno
+			m.fake.fails[uint(iommuIOASMap)] = errno
+		}, func(t *testing.T, m *machine, d *Transport) {
+			_, err := d.Map(aligned(pageSize))
+			require.ErrorIs(t, err, want)
+			require.ErrorIs(t, err, errno)
+		})
+	}
+}
+
+func TestInterrupts(t *testing.T) {
+	eachWay(t, asIs, func(t *testing.T, m *machine, d *Transport) {
+		require.Equal(t, 65, d.Vectors())
+		require.NoError(t, d.Interrupt(3, 900))
+		require.NoError(t, d.Interrupt(0, 901))
+		require.NoError(t, d.Interrupt(64, 902))
+		require.Equal(t, map[int]int{3: 900, 0: 901, 64: 902}, m.fake.signals)
+		require.Equal(t, 65, m.fake.setUp)
+		require.NoError(t, d.Interrupt(3, -1))
+		require.NoError(t, d.Interrupt(3, -1))
+		require.Equal(t, map[int]int{0: 901, 64: 902}, m.fake.signals)
+		require.NoError(t, d.Interrupt(0, -1))
+		require.NoError(t, d.Interrupt(64, -1))
+		require.Zero(t, m.fake.setUp, "switched off with the last")
+		require.NoError(t, d.Interrupt(1, 903), "and on again")
+		require.ErrorIs(t, d.Interrupt(65, 1), ErrBadAccess)
+		require.ErrorIs(t, d.Interrupt(-1, 1), ErrBadAccess)
+	})
+	eachWay(t, func(m *machine) { m.fake.granted = 9 }, func(t *testing.T, m *machine, d *Transport) {
+		require.ErrorIs(t, d.Interrupt(20, 900), ErrNoSpace)
+		require.NoError(t, d.Interrupt(8, 900))
+		require.ErrorIs(t, d.Interrupt(9, 900), ErrNoSpace)
+	})
+	eachWay(t, func(m *machine) { m.fake.vectors = 0 }, func(t *testing.T, m *machine, d *Transport) {
+		require.Equal(t, 1, d.Vectors(), "MSI")
+	})
+}
+
+func TestReset(t *testing.T) {
+	eachWay(t, asIs, func(t *testing.T, m *machine, d *Transport) {
+		require.NoError(t, d.Reset())
+		require.Equal(t, 1, m.fake.resets)
+		require.EqualValues(t, commandMemory|commandBusMaster, m.fake.config[pciCommand])
+	})
+	eachWay(t, func(m *machine) { m.fake.noReset = true }, func(t *testing.T, m *machine, d *Transport) {
+		require.ErrorIs(t, d.Reset(), nvme.ErrUnsupported)
+	})
+}
+
+// TestRemoval checks that a device that is not there any more is found out by any register, and stays gone.
+func TestRemoval(t *testing.T) {
+	for name, take := range map[string]func(k *fakeKernel){
+		"all ones": func(k *fakeKernel) {
+			for i := range k.bar {
+				k.bar[i] = 0xff
+			}
+		},
+		"all zeros": func(k *fakeKernel) { clear(k.bar) },
+		"wanted":    func(k *fakeKernel) { k.requested = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachWay(t, asIs, func(t *testing.T, m *machine, d *Transport) {
+				require.NoError(t, d.Store32(0x14, 1<<32-1)) // a register may well be all ones
+				v, err := d.Load32(0x14)
+				require.NoError(t, err)
+				require.EqualValues(t, uint32(1<<32-1), v)
+				take(m.fake)
+				_, err = d.Load32(0x1c)
+				require.ErrorIs(t, err, nvme.ErrGone)
+				m.fake.requested = false
+				_, err = d.Alloc(1)
+				require.ErrorIs(t, err, nvme.ErrGone)
+				require.ErrorIs(t, d.Store32(0x14, 0), nvme.ErrGone)
+				require.ErrorIs(t, d.Interrupt(0, 1), nvme.ErrGone)
+				require.Nil(t, d.Window(0, 8))
+			})
+		})
+	}
+}
+
+func TestClose(t *testing.T) {
+	eachWay(t, asIs, func(t *testing.T, m *machine, d *Transport) {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for {
+					if _, err := d.Load32(8); err != nil {
+						require.ErrorIs(t, err, nvme.ErrGone)
+						return
+					}
+				}
+			})
+		}
+		_, err := d.Alloc(1 << 20)
+		require.NoError(t, err)
+		require.NoError(t, d.Interrupt(1, 5))
+		require.NoError(t, d.Close())
+		wg.Wait()
+		require.Zero(t, m.fake.setUp)
+		require.Zero(t, d.Memory())
+		require.ErrorIs(t, d.Reset(), nvme.ErrGone)
+		require.ErrorIs(t, d.Unmap(nil), nvme.ErrGone)
+	})
+}
+
+// TestOpenRefuses lets each step of opening fail. Nothing stays open or mapped, which every machine checks at its end.
+func TestOpenRefuses(t *testing.T) {
+	type failure struct {
+		what any
+		err  error
+		want error
+		text string
+	}
+	for way, list := range map[string][]failure{
+		"group": {
+			{nodeContainer, syscall.ENOENT, ErrNotLoaded, "modprobe vfio-pci"},
+			{"/dev/vfio/7", syscall.EACCES, ErrPermission, "owner root, group root, mode 0600"},
+			{"/dev/vfio/7", syscall.EBUSY, ErrInUse, "another process"},
+			{"/dev/vfio/7", syscall.ENOENT, ErrNotLoaded, "/dev/vfio/7"},
+			{uint(vfioCheckExtension), syscall.EINVAL, ErrKernel, ""},
+			{uint(vfioSetIOMMU), syscall.EPERM, ErrNoIOMMU, "interrupt"},
+			{uint(vfioSetIOMMU), syscall.EIO, ErrKernel, ""},
+			{uint(vfioGroupSetContainer), syscall.EIO, ErrKernel, ""},
+			{uint(vfioGroupGetStatus), syscall.EIO, ErrKernel, ""},
+			{uint(vfioGroupGetDeviceFD), syscall.ENODEV, ErrKernel, ""},
+			{uint(vfioGetAPIVersion), syscall.EIO, ErrKernel, ""},
+			{uint(vfioIOMMUGetInfo), syscall.EIO, ErrKernel, ""},
+			{uint(vfioDeviceGetInfo), syscall.EIO, ErrKernel, ""},
+			{uint(vfioDeviceGetRegion), syscall.EIO, ErrKernel, ""},
+			{uint(vfioDeviceGetIRQ), syscall.EIO, ErrKernel, ""},
+		},
+		"cdev": {
+			{nodeIOMMU, syscall.ENOENT, ErrNotLoaded, "modprobe iommufd"},
+			{"/dev/vfio/devices/vfio0", syscall.EPERM, ErrPermission, "chown"},
+			{uint(vfioDeviceBindIOMMUFD), syscall.EBUSY, ErrInUse, ""},
+			{uint(vfioDeviceBindIOMMUFD), syscall.EPERM, ErrNoIOMMU, "interrupt"},
+			{uint(vfioDeviceBindIOMMUFD), syscall.EIO, ErrKernel, ""},
+			{uint(iommuIOASAlloc), syscall.ENOMEM, ErrKernel, ""},
+			{uint(vfioDeviceAttachPT), syscall.EIO, ErrKernel, ""},
+			{uint(iommuIOASIOVARanges), syscall.EIO, ErrKernel, ""},
+		},
+	} {
+		for _, f := range list {
+			m := newMachine(t)
+			m.device(one, "0x010802", driverVFIO, 7)
+			options := ways[way](m)
+			m.fake.fails[f.what] = f.err
+			_, err := m.host.Open(one, options)
+			require.ErrorIs(t, err, f.want, "%v", f.what)
+			require.ErrorIs(t, err, f.err)
+			require.ErrorContains(t, err, f.text)
+			require.ErrorContains(t, err, one)
+		}
+	}
+}
+
+func TestOpenNeedsVFIO(t *testing.T) {
+	for driver, text := range map[string]string{"nvme": "bound to nvme;", "": "bound to no driver"} {
+		m := newMachine(t)
+		m.device(one, "0x010802", driver, 7)
+		_, err := m.host.Open(one, Options{})
+		require.ErrorIs(t, err, ErrBoundElsewhere)
+		require.ErrorContains(t, err, text)
+		require.ErrorContains(t, err, "blobcli nvme bind "+one)
+	}
+	m := newMachine(t)
+	m.device(one, "0x010802", driverVFIO, 7)
+	m.folder("sys/bus/pci/devices/" + one + "/vfio-dev/vfio0") // as Linux 6.1 has it
+	_, err := m.host.Open(one, Options{By: ByCDev})
+	require.ErrorIs(t, err, nvme.ErrUnsupported)
+	m.fake.noType1 = true
+	_, err = m.host.Open(one, Options{})
+	require.ErrorIs(t, err, ErrNotLoaded)
+	require.ErrorContains(t, err, "modprobe vfio_iommu_type1")
+	m.fake.noType1, m.fake.notViable = false, true
+	_, err = m.host.Open(one, Options{})
+	require.ErrorIs(t, err, ErrNotViable)
+	m.device("0000:01:00.1", "0x020000", "e1000e", 7)
+	_, err = m.host.Open(one, Options{})
+	require.ErrorContains(t, err, "0000:01:00.1 (driver e1000e)")
+	m.fake.fails["/dev/vfio/7"] = syscall.EBUSY
+	m.process(99, "blobcli", "/dev/vfio/7")
+	_, err = m.host.Open(one, Options{})
+	require.ErrorContains(t, err, "open in process 99 (blobcli)")
+	m.host.check = func() error { return nvme.ErrUnsupported }
+	_, err = m.host.Open(one, Options{})
+	require.ErrorIs(t, err, nvme.ErrUnsupported)
+}
+
+func TestAddresses(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	ranges := []iovaRange{{0, 0x1fffff}, {0x300000, 0x6fffff}, {0x1000000, 1<<64 - 1}}
+	a := newAddresses(ranges)
+	whole := append([]iovaRange(nil), a.free...)
+	taken := map[uint64]uint64{}
+	for range 20000 {
+		if rng.IntN(2) == 0 && len(taken) > 0 {
+			for at := range taken {
+				a.release(at)
+				delete(taken, at)
+				break
+			}
+			continue
+		}
+		size, align := uint64(1+rng.IntN(600))<<12, uint64(1)<<(12+rng.IntN(10))
+		at, err := a.take(size, align)
+		require.NoError(t, err)
+		require.Zero(t, at%align)
+		require.GreaterOrEqual(t, at, uint64(lowestIOVA))
+		inside := false
+		for _, r := range ranges {
+			inside = inside || r.start <= at && at+size-1 <= r.last
+		}
+		require.True(t, inside)
+		for o, n := range taken {
+			require.False(t, at < o+n && o < at+size, "%#x+%#x and %#x+%#x", at, size, o, n)
+		}
+		taken[at] = size
+	}
+	for at := range taken {
+		a.release(at)
+	}
+	a.release(12345) // never taken
+	require.Equal(t, whole, a.free, "everything joins again")
+	_, err := newAddresses([]iovaRange{{0, 0x1fffff}}).take(2<<20, 4096)
+	require.ErrorIs(t, err, ErrNoSpace)
+}
+
+// TestErrorsSpeak keeps messages free of empty parts.
+func TestErrorsSpeak(t *testing.T) {
+	m := newMachine(t)
+	m.device(one, "0x010802", "", 7)
+	_, err := m.host.Open(one, Options{})
+	require.False(t, strings.Contains(err.Error(), "%!"), err)
+	require.False(t, errors.Is(err, ErrKernel))
+}
