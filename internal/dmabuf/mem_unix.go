@@ -2,11 +2,7 @@
 
 package dmabuf
 
-import (
-	"fmt"
-
-	"golang.org/x/sys/unix"
-)
+import "fmt"
 
 // mapMemory returns zeroed memory from the operating system that holds an aligned buffer of n bytes. Without
 // memory there is nothing a caller could do better than the Go runtime does: it panics.
@@ -15,7 +11,7 @@ func mapMemory(n int) []byte {
 	if huge {
 		n += hugePage
 	}
-	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	b, err := mapPages(n)
 	if err != nil {
 		panic(fmt.Sprintf("dmabuf: out of memory: mapping %d bytes: %v", n, err))
 	}
@@ -29,7 +25,7 @@ func unmapMemory(b []byte) {
 	if b == nil {
 		return
 	}
-	if err := unix.Munmap(b); err != nil {
+	if err := unmapPages(b); err != nil {
 		panic(fmt.Sprintf("dmabuf: unmapping %d bytes: %v", len(b), err))
 	}
 }

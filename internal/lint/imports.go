@@ -27,6 +27,8 @@ var importTable = []rule{
 	{"bdev", []string{"bdev", "reactor"}},
 	{"nvme/spec", nil},
 	{"nvme/nvmetest", []string{"nvme", "nvme/spec", testify}},
+	{"nvme/vfiouser/wire", nil},
+	{"nvme/vfiouser", []string{"nvme", "nvme/spec", "nvme/softctrl", "nvme/vfiouser/wire"}},
 	{"nvme", []string{"nvme", "nvme/spec"}},
 	{"reactor", []string{"reactor"}},
 	{"internal/judges", []string{"blobfs", "blobstore", "bdev", "bdev/*", sqlite, sqlite + "/vfs", goleveldb + "/storage", testify}},

@@ -1,0 +1,125 @@
+package dmabuf
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// shared is the file in memory that shareable buffers are parts of. A part is never used again once its buffer is
+// unmapped; its memory goes back to the system, and the offsets of a file are enough for ever.
+var shared struct {
+	on atomic.Bool
+	sync.Mutex
+	fd      int
+	size    int64
+	regions []sharedRegion // by start
+}
+
+// sharedRegion is one buffer of the file.
+type sharedRegion struct {
+	start  uintptr
+	bytes  int
+	offset int64
+}
+
+// MakeShareable puts the buffers that pools map from now on into a file in memory, so that other processes can be given
+// access (Backing). Those that exist stay as they are. It cannot be undone and costs one descriptor.
+func MakeShareable() error {
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.on.Load() {
+		return nil
+	}
+	fd, err := unix.MemfdCreate("dmabuf", unix.MFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("making shareable memory: %w", err)
+	}
+	shared.fd = fd
+	shared.on.Store(true)
+	return nil
+}
+
+// Backing says which file b is a part of, and where it starts there. The descriptor stays the package's. It is false for
+// memory that is not shareable.
+func Backing(b []byte) (fd int, offset int64, ok bool) {
+	if !shared.on.Load() || len(b) == 0 {
+		return -1, 0, false
+	}
+	start := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	shared.Lock()
+	defer shared.Unlock()
+	i, exact := findShared(start)
+	if !exact {
+		i--
+	}
+	if i < 0 {
+		return -1, 0, false
+	}
+	r := shared.regions[i]
+	if at := start - r.start; at < uintptr(r.bytes) && uintptr(len(b)) <= uintptr(r.bytes)-at {
+		return shared.fd, r.offset + int64(at), true
+	}
+	return -1, 0, false
+}
+
+// findShared is called with the lock held.
+func findShared(start uintptr) (int, bool) {
+	return slices.BinarySearchFunc(shared.regions, start, func(r sharedRegion, at uintptr) int {
+		switch {
+		case r.start < at:
+			return -1
+		case r.start > at:
+			return 1
+		default:
+			return 0
+		}
+	})
+}
+
+// mapPages maps n bytes, shareable ones if that was asked for.
+func mapPages(n int) ([]byte, error) {
+	if !shared.on.Load() {
+		return unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	}
+	shared.Lock()
+	defer shared.Unlock()
+	if err := unix.Ftruncate(shared.fd, shared.size+int64(n)); err != nil {
+		return nil, err
+	}
+	b, err := unix.Mmap(shared.fd, shared.size, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	start := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	i, _ := findShared(start)
+	shared.regions = slices.Insert(shared.regions, i, sharedRegion{start, n, shared.size})
+	shared.size += int64(n)
+	return b, nil
+}
+
+// unmapPages gives the memory back, also when another process still has it mapped.
+func unmapPages(b []byte) error {
+	if shared.on.Load() {
+		if err := forgetShared(b); err != nil {
+			return err
+		}
+	}
+	return unix.Munmap(b)
+}
+
+func forgetShared(b []byte) error {
+	shared.Lock()
+	defer shared.Unlock()
+	i, ok := findShared(uintptr(unsafe.Pointer(unsafe.SliceData(b))))
+	if !ok {
+		return nil // older than MakeShareable
+	}
+	offset := shared.regions[i].offset
+	shared.regions = slices.Delete(shared.regions, i, i+1)
+	return unix.Fallocate(shared.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, offset, int64(len(b)))
+}

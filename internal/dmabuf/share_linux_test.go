@@ -1,0 +1,46 @@
+package dmabuf
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// TestBacking maps a buffer a second time through what Backing says and sees the same bytes.
+func TestBacking(t *testing.T) {
+	p := NewPool(16 << 20)
+	old := p.Get(4096)
+	_, _, ok := Backing(old)
+	require.False(t, ok || shared.on.Load(), "memory from before MakeShareable")
+	require.NoError(t, MakeShareable())
+	require.NoError(t, MakeShareable(), "a second time")
+
+	small, big := p.Get(4096), p.Get(MaxClass)
+	for _, b := range [][]byte{small, big, big[8192:12288]} {
+		fill(b, 7)
+		fd, offset, ok := Backing(b)
+		require.True(t, ok)
+		again, err := unix.Mmap(fd, offset, len(b), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		require.NoError(t, err)
+		require.Equal(t, b, again)
+		fill(again, 9)
+		require.Equal(t, again, b, "the other way round")
+		require.NoError(t, unix.Munmap(again))
+	}
+	_, _, ok = Backing(old)
+	require.False(t, ok)
+	_, _, ok = Backing(make([]byte, 4096))
+	require.False(t, ok)
+
+	fd, offset, _ := Backing(small)
+	for _, b := range [][]byte{old, small, big} {
+		p.Put(b)
+	}
+	require.NoError(t, p.Close())
+	require.Empty(t, shared.regions)
+	again, err := unix.Mmap(fd, offset, 4096, unix.PROT_READ, unix.MAP_SHARED)
+	require.NoError(t, err)
+	require.Equal(t, make([]byte, 4096), again, "the memory went back to the system")
+	require.NoError(t, unix.Munmap(again))
+}
