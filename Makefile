@@ -14,7 +14,8 @@ N         ?= 100000
 
 help:
 	@echo "make build   compile the commands into bin/"
-	@echo "make test    run every test: crash simulation, metamorphic tests, lint of the layers, SQLite and goleveldb as judges"
+	@echo "make test    run every test: crash simulation, metamorphic tests, lint of the layers, SQLite and goleveldb as judges;"
+	@echo "             at the end what was skipped and why, and how many power cuts and failing I/Os were tried"
 	@echo "make race    the same under the race detector and with the invariants tag"
 	@echo "make lint    gofmt, vet, staticcheck, import table, compile for $(PLATFORMS)"
 	@echo "make stress  cut the power everywhere in every sequence of two operations, N ($(N)) times at random, CUTS ($(CUTS)) times under each judge;"
@@ -28,9 +29,7 @@ build:
 	$(GO) build -o bin/ ./cmd/...
 
 test:
-	$(GO) test $$($(GO) list ./... | grep -v /crashsim$$)
-	$(GO) test -v ./cmd/crashsim ./blobfs/crashsim
-	$(GO) -C $(JUDGES) test ./...
+	GO=$(GO) $(GO) run ./internal/testreport ./... -- -C $(JUDGES) ./...
 
 race:
 	$(GO) test -race -short -tags invariants ./...

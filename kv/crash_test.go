@@ -33,14 +33,16 @@ func TestPowerCut(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
+	cuts := rounds(20, 3)
 	for _, sparse := range []bool{false, true} {
 		r := startCrashRun(t, crashbdev.Options{Size: 128 << 20, BlockSize: 4096, Sparse: sparse})
-		for range rounds(20, 3) {
+		for range cuts {
 			time.Sleep(time.Duration(rng.IntN(15)) * time.Millisecond)
 			r.cut(t, rng)
 		}
 		r.end(t)
 	}
+	t.Logf("%d power cuts", 2*cuts)
 }
 
 func startCrashRun(t *testing.T, o crashbdev.Options) *crashRun {
