@@ -29,7 +29,7 @@ func (db *DB) Compact(ctx context.Context, lower, upper []byte) error {
 	defer cancel(nil)
 	defer context.AfterFunc(db.ctx, func() { cancel(ErrClosed) })()
 	if err := db.compact(ctx, lower, upper); err != nil {
-		return wrap(cmp.Or(context.Cause(ctx), err))
+		return wrap(db.placed(cmp.Or(context.Cause(ctx), err)))
 	}
 	return nil
 }

@@ -24,6 +24,8 @@ type compactions struct {
 	ended   time.Time // when the last one ended, or the last of their tables was removed
 	failures
 	retries
+
+	placed func(error) error // adds the place of damage; set before there is an engine
 }
 
 func (c *compactions) begin() {
@@ -57,7 +59,10 @@ func (c *compactions) failure() error {
 	if !c.failing() {
 		return nil
 	}
-	return wrap(c.err)
+	if c.placed == nil {
+		return wrap(c.err)
+	}
+	return wrap(c.placed(c.err))
 }
 
 // awaitChange sleeps for a moment if a compaction that runs or has just ended may give room back; false if none is.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -153,20 +155,37 @@ func TestDamagedTable(t *testing.T) {
 
 	db = openTest(t, device, nil)
 	_, err := db.Get(key(0))
-	require.ErrorIs(t, err, ErrCorrupt)
+	requirePlaced(t, err, device)
 	it, err := db.NewIterator(nil)
 	require.NoError(t, err)
 	for range it.All() {
 	}
-	require.ErrorIs(t, it.Close(), ErrCorrupt)
+	requirePlaced(t, it.Close(), device)
 	m, err := db.Metrics()
 	require.NoError(t, err)
 	require.Positive(t, m.CorruptReads)
+	require.Contains(t, m.String(), "Reads that met damage: ")
+	require.Regexp(t, `Space: \S+MiB of 256\.0MiB used, `, m.String())
 
 	requireValue(t, db, key(199), []byte(v))
 	require.NoError(t, db.Set(key(1000), nil))
 	require.NoError(t, db.Flush())
 	requireValue(t, db, key(1000), []byte{})
+}
+
+// requirePlaced checks that the error of a damaged table names device, file and a place on the device where that file is.
+func requirePlaced(t *testing.T, err error, device string) {
+	t.Helper()
+	require.ErrorIs(t, err, ErrCorrupt)
+	name, _, _ := strings.Cut(device, "?")
+	m := regexp.MustCompile(regexp.QuoteMeta(name) + `.*: /db/\d+\.sst, byte (\d+) of the device: pebble: .*checksum`).FindStringSubmatch(err.Error())
+	require.NotNil(t, m, "%v", err)
+	require.NotContains(t, err.Error(), "\n")
+	off, err := strconv.ParseInt(m[1], 10, 64)
+	require.NoError(t, err)
+	image, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.Contains(t, string(image[off:off+8<<10]), "damage")
 }
 
 // damageData changes what follows each place in the tables of a closed store where the bytes are found.

@@ -18,6 +18,7 @@ type events struct {
 	opening     atomic.Pointer[opening] // nil: the engine is open
 
 	distrust func(name string) error // forgets what is cached of a file
+	placed   func(error) error       // adds the place of damage
 }
 
 // listener hears the engine and tells the space guard when to look again. The engine may hold its locks while it calls:
@@ -88,7 +89,7 @@ func (e *events) flushError() error {
 
 func (e *events) lastError() error {
 	if p := e.last.Load(); p != nil {
-		return wrap(*p)
+		return wrap(e.placed(*p))
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func newIterator(db *DB, r pebble.Reader, o *IterOptions) (*Iterator, error) {
 	}
 	it, err := r.NewIter(po)
 	if err != nil {
-		return nil, wrap(err)
+		return nil, wrap(db.placed(err))
 	}
 	db.handles.Add(1)
 	return &Iterator{db: db, it: it}, nil
@@ -101,7 +101,7 @@ func (it *Iterator) Error() error {
 	if it.err == nil && it.it != nil {
 		it.err = it.it.Error()
 	}
-	return wrap(it.err)
+	return wrap(it.db.placed(it.err))
 }
 
 // All is every key and value in ascending order, for a range loop; Error tells afterwards whether it was cut short. Both
@@ -125,7 +125,7 @@ func (it *Iterator) seq(start, step func() bool) iter.Seq2[[]byte, []byte] {
 // Close releases the iterator and returns Error. More than once does nothing more.
 func (it *Iterator) Close() error {
 	if it.it == nil {
-		return wrap(it.err)
+		return wrap(it.db.placed(it.err))
 	}
 	err := it.it.Close()
 	it.it = nil
@@ -133,5 +133,5 @@ func (it *Iterator) Close() error {
 	if it.err == nil {
 		it.err = err
 	}
-	return wrap(it.err)
+	return wrap(it.db.placed(it.err))
 }

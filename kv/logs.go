@@ -119,36 +119,3 @@ func (db *DB) logCheck(ends map[string]int64) *vfsadapter.LogCheck {
 	}
 	return c
 }
-
-// placed adds what the layer below does not know to the error of a damaged log: the place on the device, and what to do.
-func (db *DB) placed(err error) error {
-	var d *vfsadapter.LogDamage
-	if !errors.As(err, &d) {
-		return err
-	}
-	at := ""
-	if off, ok := db.deviceOffset(d.Name, d.Offset); ok {
-		at = fmt.Sprintf(", byte %d of the device", off)
-	}
-	return fmt.Errorf("%w: %w%s: changes that were durable cannot be read, and opening for writing would lose them for good. "+
-		"ReadOnly reads all that was committed before: copy it into a new store, or go back to a copy of this one", ErrCorrupt, d, at)
-}
-
-// deviceOffset is where a byte of a file lies on the device; false if it lies nowhere.
-func (db *DB) deviceOffset(name string, off int64) (int64, bool) {
-	in, err := db.fs.Stat(name)
-	if err != nil {
-		return 0, false
-	}
-	blob, err := db.fs.Store().Stat(in.ID)
-	if err != nil {
-		return 0, false
-	}
-	size := int64(db.fs.Store().ClusterSize())
-	for _, e := range blob.Extents {
-		if n := off/size - e.Logical; n >= 0 && n < e.Count && e.Physical > 0 {
-			return (e.Physical+n)*size + off%size, true
-		}
-	}
-	return 0, false
-}

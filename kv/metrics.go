@@ -1,10 +1,13 @@
 package kv
 
 import (
+	"fmt"
+
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/blobfs"
+	"github.com/blobkv/blobkv/internal/size"
 	"github.com/blobkv/blobkv/vfsadapter"
 )
 
@@ -49,5 +52,15 @@ func (db *DB) Metrics() (Metrics, error) {
 	}, nil
 }
 
-// String is a report for people: the engine's table of levels.
-func (m Metrics) String() string { return m.Engine.String() }
+// String is a report for people: the engine's table of levels, and the space.
+func (m Metrics) String() string {
+	s := m.Engine.String() + fmt.Sprintf("Space: %s of %s used, %s free: %s for writes, %s in reserve\n",
+		size.Human(m.Space.UsedBytes), size.Human(m.Space.TotalBytes), size.Human(m.Space.FreeBytes), size.Human(m.Available), size.Human(m.Reserve))
+	if m.BackgroundErrors > 0 {
+		s += fmt.Sprintf("Background errors: %d, the last one: %v\n", m.BackgroundErrors, m.LastBackgroundError)
+	}
+	if m.CorruptReads > 0 {
+		s += fmt.Sprintf("Reads that met damage: %d\n", m.CorruptReads)
+	}
+	return s
+}

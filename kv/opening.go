@@ -22,8 +22,9 @@ type opened struct {
 }
 
 // open opens the engine. It flushes what it has replayed, and cannot be stopped while that fails: then open returns with
-// the reason and leaves the engine behind, parked where it touches nothing any more. What it takes, two goroutines and the
-// memtables, is lost to the process. Open looks for room before, so this is for devices that fail meanwhile.
+// the reason and leaves the engine behind, parked with its lock so that it touches nothing any more. What it takes, a few
+// goroutines, the memtables and the caches, is lost to the process. Open looks for room before, so this is for devices that
+// fail meanwhile.
 func (e *events) open(po *pebble.Options, adapter *vfsadapter.FS) (*pebble.DB, error) {
 	o := &opening{result: make(chan opened, 2)}
 	e.opening.Store(o)

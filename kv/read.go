@@ -29,7 +29,7 @@ func (db *DB) GetAppend(dst, key []byte) ([]byte, error) {
 		return dst, ErrClosed
 	}
 	defer db.gate.leave(s)
-	return getAppend(db.engine, dst, key)
+	return getAppend(db, db.engine, dst, key)
 }
 
 // View calls fn with the value of a key, without a copy: the slice is valid, and must not be changed, until fn returns.
@@ -40,7 +40,7 @@ func (db *DB) View(key []byte, fn func(value []byte) error) error {
 		return ErrClosed
 	}
 	defer db.gate.leave(s)
-	return view(db.engine, key, fn)
+	return view(db, db.engine, key, fn)
 }
 
 // Has reports whether a key is there.
@@ -58,10 +58,10 @@ func found(err error) (bool, error) {
 	return err == nil, err
 }
 
-func getAppend(r pebble.Reader, dst, key []byte) ([]byte, error) {
+func getAppend(db *DB, r pebble.Reader, dst, key []byte) ([]byte, error) {
 	value, closer, err := r.Get(key)
 	if err != nil {
-		return dst, wrap(err)
+		return dst, wrap(db.placed(err))
 	}
 	if dst == nil {
 		dst = make([]byte, 0, len(value)) // an empty value is not nil
@@ -70,10 +70,10 @@ func getAppend(r pebble.Reader, dst, key []byte) ([]byte, error) {
 	return dst, wrap(closer.Close())
 }
 
-func view(r pebble.Reader, key []byte, fn func(value []byte) error) error {
+func view(db *DB, r pebble.Reader, key []byte, fn func(value []byte) error) error {
 	value, closer, err := r.Get(key)
 	if err != nil {
-		return wrap(err)
+		return wrap(db.placed(err))
 	}
 	defer closer.Close()
 	return fn(value)

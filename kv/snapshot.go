@@ -33,7 +33,7 @@ func (sn *Snapshot) GetAppend(dst, key []byte) ([]byte, error) {
 		return dst, ErrClosed
 	}
 	defer sn.gate.leave(s)
-	return getAppend(sn.s, dst, key)
+	return getAppend(sn.db, sn.s, dst, key)
 }
 
 // View is DB.View at the time of the snapshot.
@@ -43,7 +43,7 @@ func (sn *Snapshot) View(key []byte, fn func(value []byte) error) error {
 		return ErrClosed
 	}
 	defer sn.gate.leave(s)
-	return view(sn.s, key, fn)
+	return view(sn.db, sn.s, key, fn)
 }
 
 // Has is DB.Has at the time of the snapshot.

@@ -104,7 +104,7 @@ func (db *DB) openEngine() error {
 		}
 	}
 	po.FS = db.adapter
-	db.events.distrust = db.adapter.Distrust
+	db.events.distrust, db.events.placed, db.space.compactions.placed = db.adapter.Distrust, db.placed, db.placed
 	po.EventListener = db.events.listener(db.opts.Logger, db.space)
 	engine, err := db.startEngine(po, exists)
 	if err != nil {

@@ -40,7 +40,9 @@ func (f *cachedFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // Distrust makes the next read of each block of a file go to the device: what the cache has of it may be what a device
-// returned once and will not return again. It waits for a running change of the namespace, at most.
+// returned once and will not return again. It waits for a running change of the namespace, at most. Compactions read such
+// a file at leisure from then on (damaged.go).
 func (a *FS) Distrust(name string) error {
+	a.damaged.add(name)
 	return pathError("distrust", name, a.fs.ForgetVersion(name))
 }

@@ -4,8 +4,10 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -40,6 +42,7 @@ type FS struct {
 	opts Options
 
 	refusals refusals
+	damaged  damagedTables
 	logs     atomic.Pointer[LogCheck] // nil: logs are files like others
 
 	removing sync.RWMutex
@@ -57,6 +60,7 @@ var _ vfs.FS = (*FS)(nil)
 func New(fs *blobfs.FS, o Options) *FS {
 	a := &FS{fs: fs, opts: o}
 	a.refusals.delay = firstRefusalDelay
+	a.damaged.sleep = time.Sleep
 	if a.opts.Available == nil {
 		a.opts.Available = func() int64 { return fs.Usage().FreeBytes }
 	}
@@ -83,6 +87,9 @@ func (a *FS) Link(oldname, newname string) error {
 
 // Open opens a file or a directory for reading.
 func (a *FS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if slices.Contains(opts, vfs.SequentialReadsOption) {
+		a.damaged.await(name)
+	}
 	f, err := a.fs.Open(name)
 	if err != nil {
 		return nil, pathError("open", name, err)
@@ -123,6 +130,7 @@ func (a *FS) Remove(name string) error {
 	if a.removed {
 		return pathError("remove", name, blobfs.ErrClosed)
 	}
+	a.damaged.remove(name)
 	return pathError("remove", name, a.fs.Remove(name))
 }
 
