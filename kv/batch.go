@@ -20,6 +20,9 @@ func (db *DB) NewBatch() *Batch { return &Batch{db: db, b: db.engine.NewBatch()}
 
 // Set adds a key and its value; both are copied.
 func (b *Batch) Set(key, value []byte) error {
+	if len(key) == 0 {
+		return ErrEmptyKey
+	}
 	if err := b.room(key, value); err != nil {
 		return err
 	}
@@ -29,6 +32,9 @@ func (b *Batch) Set(key, value []byte) error {
 
 // Delete adds the removal of a key.
 func (b *Batch) Delete(key []byte) error {
+	if len(key) == 0 {
+		return ErrEmptyKey
+	}
 	if err := b.room(key, nil); err != nil {
 		return err
 	}

@@ -47,6 +47,8 @@ var (
 	ErrDevice = errors.New("kv: unusable device")
 	// ErrOptions is returned by Open for Options that make no sense.
 	ErrOptions = errors.New("kv: bad options")
+	// ErrEmptyKey is returned for a Set or Delete of the empty key, which the engine cannot write into a table.
+	ErrEmptyKey = errors.New("kv: empty key")
 	// ErrTooLarge is returned for a key, value or batch over the limits MaxKeySize, MaxValueSize and MaxBatchSize.
 	ErrTooLarge = errors.New("kv: too large")
 )

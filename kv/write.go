@@ -35,11 +35,11 @@ func pebbleWriteOptions(opts []WriteOption) *pebble.WriteOptions {
 	return pebble.Sync
 }
 
-// Set stores a value under a key, replacing what was there. It is durable on return unless NoSync is passed. ErrNoSpace
+// Set stores a value under a key, which must not be empty, replacing what was there. It is durable on return unless NoSync is passed. ErrNoSpace
 // if less than the reserve is free, after up to ten seconds if a compaction runs that may free some; ErrStalled while
 // compactions fail.
 func (db *DB) Set(key, value []byte, opts ...WriteOption) error {
-	if err := checkSizes(key, value); err != nil {
+	if err := checkKey(key, value); err != nil {
 		return err
 	}
 	s, ok := db.gate.enter()
@@ -58,7 +58,7 @@ func (db *DB) Set(key, value []byte, opts ...WriteOption) error {
 // Delete removes a key; it is no error if it is not there. Durable on return unless NoSync is passed. It waits and fails
 // like Set, but has more of the space.
 func (db *DB) Delete(key []byte, opts ...WriteOption) error {
-	if err := checkSizes(key, nil); err != nil {
+	if err := checkKey(key, nil); err != nil {
 		return err
 	}
 	s, ok := db.gate.enter()
@@ -105,6 +105,15 @@ func (db *DB) admit(n int, deletes bool) error {
 
 // admitted ends a change that admit has let in.
 func (db *DB) admitted(n int) { db.space.done(int64(n) + batchOverhead) }
+
+// checkKey refuses what must not reach the engine: it panics when it flushes an empty key that has a block of a table for itself,
+// and at every Open from then on.
+func checkKey(key, value []byte) error {
+	if len(key) == 0 {
+		return ErrEmptyKey
+	}
+	return checkSizes(key, value)
+}
 
 func checkSizes(key, value []byte) error {
 	if len(key) > MaxKeySize {
