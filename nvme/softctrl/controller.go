@@ -90,8 +90,8 @@ func New(cfg Config, mem Memory) (*Controller, error) {
 
 // word is the 32-bit word at an offset of shared memory.
 func word(b []byte, offset int) *uint32 {
-	_ = b[offset+3]
-	return (*uint32)(unsafe.Pointer(&b[offset]))
+	b = b[offset : offset+4] // checks the bounds without touching what is there
+	return (*uint32)(unsafe.Pointer(&b[0]))
 }
 
 // doorbell is a doorbell register.
