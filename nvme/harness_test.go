@@ -1,6 +1,7 @@
 package nvme_test
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -133,11 +134,19 @@ func (r *rig) buf(n int, rng *rand.Rand) []byte {
 	b := r.mem[r.used : r.used+n : r.used+n]
 	r.used += (n + 3) &^ 3
 	if rng != nil {
-		for i := range b {
-			b[i] = byte(rng.Uint32())
-		}
+		fill(b, rng)
 	}
 	return b
+}
+
+// fill makes bytes random.
+func fill(b []byte, rng *rand.Rand) {
+	for ; len(b) >= 8; b = b[8:] {
+		binary.LittleEndian.PutUint64(b, rng.Uint64())
+	}
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
 }
 
 func (r *rig) do(req nvme.Request) error { return r.q.Do(&req) }

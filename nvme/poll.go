@@ -93,7 +93,7 @@ func (q *Queue) reap(done []*Request) (n int) {
 	}
 	q.head.Store(head)
 	q.stats.Completions += uint64(taken)
-	if q.unheard += taken; q.event != 0 || q.unheard >= (q.entries+3)/4 {
+	if q.unheard += taken; q.mode == modeRunning && (q.event != 0 || q.unheard >= (q.entries+3)/4) {
 		q.hear()
 	}
 	return n
