@@ -13,7 +13,6 @@ type bootState struct {
 	sequence
 	attempts int
 	stopped  bool // the controller stopped and started: after a reset a second attempt is worth it even without a function reset
-	index    uint16 // of the queue that is being created
 	pending  []uint16
 }
 

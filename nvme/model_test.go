@@ -39,9 +39,8 @@ const modelBlocks = 512
 // model knows what each block may hold.
 type model struct {
 	*rig
-	rng  *rand.Rand
-	may  [modelBlocks][][]byte
-	free uint64
+	rng *rand.Rand
+	may [modelBlocks][][]byte
 }
 
 // round submits operations on ranges that do not overlap, and looks at each when it is done.
