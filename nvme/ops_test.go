@@ -183,3 +183,45 @@ func TestPolledDoorbells(t *testing.T) {
 		require.Positive(t, served.Load())
 	}
 }
+
+// sleeper is a controller in another process that only stores to registers wake.
+type sleeper struct {
+	*softctrl.Transport
+	pokes int
+}
+
+func (s *sleeper) Sleeps() bool { return true }
+
+func (s *sleeper) Store32(offset, value uint32) error {
+	if offset >= spec.RegDoorbells {
+		s.pokes++
+		s.Controller().Process()
+		return nil
+	}
+	return s.Transport.Store32(offset, value)
+}
+
+// TestSleeper: doorbells in memory wake nobody; whoever waits does.
+func TestSleeper(t *testing.T) {
+	clock := &fakeClock{}
+	tr, err := softctrl.NewTransport(softctrl.Config{Now: clock.Now, Namespaces: []softctrl.NamespaceConfig{{Storage: ram(t, 1<<20, false)}}},
+		softctrl.TransportOptions{Mapped: true})
+	require.NoError(t, err)
+	s := &sleeper{Transport: tr}
+	c, err := nvme.Open(s, nvme.Options{Clock: clock, AdminTimeout: ioTimeout})
+	require.NoError(t, err)
+	q, err := c.OpenQueue(nvme.QueueOptions{})
+	require.NoError(t, err)
+	require.NoError(t, q.Do(&nvme.Request{Op: nvme.OpFlush, NS: c.Namespaces()[0]}))
+	before := s.pokes
+	require.Positive(t, before)
+	q.Wake()
+	require.Equal(t, before, s.pokes, "nothing is outstanding")
+	req := &nvme.Request{Op: nvme.OpFlush, NS: c.Namespaces()[0]}
+	require.Equal(t, 1, q.Submit([]*nvme.Request{req}))
+	q.Wake()
+	require.Equal(t, before+1, s.pokes)
+	require.Equal(t, 1, q.Poll(make([]*nvme.Request, 1)))
+	require.NoError(t, c.Close())
+	require.Zero(t, c.Resets())
+}

@@ -220,6 +220,9 @@ func (q *Queue) Do(r *Request) error {
 		}
 		q.keep(batch[:n])
 		if i%spins == spins-1 {
+			if turn := i / spins; turn&(turn+1) == 0 { // at first, and ever more rarely
+				q.Wake()
+			}
 			q.c.idle(i / spins)
 		}
 	}
