@@ -175,6 +175,23 @@ func TestTwice(t *testing.T) {
 	}
 }
 
+// TestTwiceReused: the second completion comes when the tracker carries another command already, which it must not end.
+func TestTwiceReused(t *testing.T) {
+	r := faultRig(t, setup{o: nvme.Options{Depth: 2}}) // one tracker
+	r.soft.Inject(softctrl.Fault{Opcode: spec.CmdRead, Do: softctrl.Twice})
+	first := r.start(1, nvme.OpRead)
+	var done [1]*nvme.Request
+	require.Equal(t, 1, r.q.Poll(done[:]))
+	require.Same(t, first[0], done[0])
+	r.soft.Inject(softctrl.Fault{Opcode: spec.CmdWrite, Do: softctrl.Slow, Delay: ioTimeout})
+	second := r.start(1, nvme.OpWrite)
+	require.Zero(t, r.q.Poll(done[:]), "the write is not done")
+	require.EqualValues(t, 1, r.q.Stats().Violations)
+	r.finish(second)
+	require.NoError(t, second[0].Err)
+	r.works()
+}
+
 func TestFatalStatus(t *testing.T) {
 	r := faultRig(t, setup{})
 	r.soft.Inject(softctrl.Fault{Opcode: softctrl.AnyOpcode, Do: softctrl.Hang, Times: 8})

@@ -325,3 +325,26 @@ func TestCloseStuck(t *testing.T) {
 		require.Zero(t, h.Mappings())
 	}
 }
+
+// oddMap is a transport that maps memory in the middle of a page.
+type oddMap struct{ *softctrl.Transport }
+
+func (o oddMap) Map(b []byte) (uint64, error) {
+	v, err := o.Transport.Map(b)
+	return v + 512, err
+}
+
+// TestRegisterPages: what is not whole pages on both sides is refused, and nothing of it stays mapped.
+func TestRegisterPages(t *testing.T) {
+	clock := &fakeClock{}
+	tr, err := softctrl.NewTransport(softctrl.Config{Now: clock.Now}, softctrl.TransportOptions{})
+	require.NoError(t, err)
+	c, err := nvme.Open(oddMap{tr}, nvme.Options{Clock: clock})
+	require.NoError(t, err)
+	before := tr.Mappings()
+	require.ErrorIs(t, c.Register(alignedArena(t, 8192)), nvme.ErrInvalid)
+	require.ErrorIs(t, c.Register(alignedArena(t, 8192)[512:1024]), nvme.ErrInvalid)
+	require.ErrorIs(t, c.Register(nil), nvme.ErrInvalid)
+	require.Equal(t, before, tr.Mappings())
+	require.NoError(t, c.Close())
+}
