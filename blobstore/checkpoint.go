@@ -169,7 +169,7 @@ func (s *Store) freeze() (*checkpointState, error) {
 func (s *Store) assignPages(c *checkpointState) {
 	var list []*Blob
 	for id := range c.dirty {
-		if b := s.blobs[id]; b != nil {
+		if b := s.blobs.get(id); b != nil {
 			list = append(list, b)
 		}
 	}

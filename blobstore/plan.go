@@ -299,7 +299,7 @@ func (s *Store) install(c *change) (uses []*useCount) {
 		b = newBlob(s, c.st)
 		c.blob = b
 		if !c.deleted {
-			s.blobs[b.id] = b
+			s.blobs.put(b.id, b)
 			s.pages.set(int(b.id.page()))
 		} else {
 			s.pages.clear(int(b.id.page()))
@@ -312,7 +312,7 @@ func (s *Store) install(c *change) (uses []*useCount) {
 	}
 	s.owed -= b.owed()
 	if c.deleted {
-		delete(s.blobs, b.id)
+		s.blobs.remove(b.id)
 		s.freePages(b.st)
 		old := b.ext.Load()
 		b.ext.Store(nil) // first: who acquires the map from now on sees that it is gone

@@ -121,7 +121,7 @@ func (s *Store) dataDone(lsn LSN, err error) {
 // waits for it. The caller holds mu, which is let go while a full frame is written.
 func (s *Store) setBack(v *voucher) {
 	for s.Err() == nil {
-		b := s.blobs[v.id]
+		b := s.blobs.get(v.id)
 		if b == nil {
 			break
 		}
