@@ -116,7 +116,7 @@ func isFlush(r *bdev.Request) bool { return r.Op == bdev.OpFlush }
 
 // heldEnv is a file system with a journal of the given size on such a device.
 func heldEnv(t *testing.T, journal int64) (*env, *heldDevice) {
-	d := newHeldDevice(32 << 20)
+	d := newHeldDevice(64 << 20)
 	dev, err := bdev.New("held", d, bdev.Options{})
 	require.NoError(t, err)
 	e := &env{t: t, dev: dev}

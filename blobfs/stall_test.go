@@ -150,3 +150,39 @@ func TestTableSyncCosts(t *testing.T) {
 	require.Equal(t, uint64(2), spent.Of(bdev.OpFlush).Latency.Count, "data, then the length: see docs/decisions/007")
 	require.NoError(t, f.Close())
 }
+
+// TestManyVouchersAtOnce has more appended to many files that are synced at the same time than the store lets recovery
+// verify: those that come late flush their bytes first, and all lengths are durable.
+func TestManyVouchersAtOnce(t *testing.T) {
+	const files, size = 140, 250_000 // 35 MB
+	const fit = (32 << 20) / size
+	e, d := heldEnv(t, 8<<20)
+	var list []*File
+	for i := range files {
+		f := e.openWrite(fmt.Sprintf("/%d", i))
+		_, err := f.Write(pattern(size, byte(i)))
+		require.NoError(t, err)
+		list = append(list, f)
+	}
+	release := d.hold(isFlush)
+	defer release()
+	before := e.store.LastLSN()
+	done := make(chan error, files)
+	for _, f := range list {
+		go func() { done <- f.Sync() }()
+	}
+	vouched := func() int { return int(e.store.LastLSN() - before) }
+	require.Eventually(t, func() bool { return vouched() == fit }, neverEnds, time.Millisecond)
+	within(t, d.arrived, "the first flush")
+	require.Equal(t, fit, vouched(), "the others have only flushed yet")
+	d.pass <- struct{}{}
+	d.letThrough(t, done, files)
+	release()
+	for _, f := range list {
+		require.NoError(t, f.Close())
+	}
+	e.remount()
+	for i := range files {
+		require.Empty(t, diff(pattern(size, byte(i)), e.read(fmt.Sprintf("/%d", i))))
+	}
+}

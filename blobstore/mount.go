@@ -50,7 +50,7 @@ func Open(dev *bdev.Device, o OpenOptions) (*Store, error) {
 func newStore(dev *bdev.Device, super superblock, readOnly bool) *Store {
 	s := &Store{
 		dev: dev, super: super, found: super, mem: newMemory(), readOnly: readOnly || dev.Properties().ReadOnly,
-		wake: make(chan struct{}, 1), quit: make(chan struct{}),
+		wake: make(chan struct{}, 1), quit: make(chan struct{}), toVerify: vouchedBytes{limit: maxToVerify},
 		bad: make(map[BlobID]error), dirty: make(map[BlobID]*dirtyBlob),
 	}
 	s.flushFailures, _ = dev.FlushFailures()

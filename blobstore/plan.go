@@ -145,6 +145,9 @@ func (p *plan) step(s *step) error {
 		}
 	}
 	if op.kind == opSetVouched {
+		if err := p.store.toVerify.admit(op.vouch.Length); err != nil {
+			return err
+		}
 		c.old, c.had = c.st.xattrs.get(op.name)
 	}
 	c.apply(&op)
@@ -283,6 +286,7 @@ func (p *plan) apply() LSN {
 		s.space.giveUp(lsn, c.freed, uses)
 		if c.voucher != nil {
 			s.vouchers = append(s.vouchers, newVoucher(lsn, c))
+			s.toVerify.add(lsn, c.voucher.vouch.Length)
 		}
 	}
 	if s.needsCheckpoint() {

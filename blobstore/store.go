@@ -61,11 +61,12 @@ type Store struct {
 	starved        int // transactions that wait for room
 
 	vouchers         []*voucher // unconfirmed, in LSN order
-	setBackLSN       LSN        // newest transaction that took back, or covered up, what failed data writes were to fill
-	confirmed        LSN        // vouchers up to here have their bytes on the device
-	durableConfirmed LSN        // and that itself is durable
-	durableSequence  uint64     // newest frame that is durable
-	writtenSequence  uint64     // newest frame that has been written
+	toVerify         vouchedBytes
+	setBackLSN       LSN    // newest transaction that took back, or covered up, what failed data writes were to fill
+	confirmed        LSN    // vouchers up to here have their bytes on the device
+	durableConfirmed LSN    // and that itself is durable
+	durableSequence  uint64 // newest frame that is durable
+	writtenSequence  uint64 // newest frame that has been written
 }
 
 // Device is the device the store is on. The store does not close it.

@@ -356,11 +356,17 @@ func (s *Store) flushPoint() flushPoint {
 	return p
 }
 
+// confirmedDurably notes that recovery will find vouchers up to lsn confirmed. The caller holds mu.
+func (s *Store) confirmedDurably(lsn LSN) {
+	s.durableConfirmed = max(s.durableConfirmed, lsn)
+	s.toVerify.drop(s.durableConfirmed)
+}
+
 // flushed takes note of a completed flush. The caller holds mu.
 func (s *Store) flushed(p flushPoint) {
 	s.durable.Store(max(s.durable.Load(), uint64(p.written)))
 	s.durableSequence = max(s.durableSequence, p.sequence)
-	s.durableConfirmed = max(s.durableConfirmed, p.carried)
+	s.confirmedDurably(p.carried)
 	if p.confirmed > s.confirmed {
 		s.confirmed = p.confirmed
 		s.vouchers = slices.DeleteFunc(s.vouchers, func(v *voucher) bool { return v.done && v.lsn <= p.confirmed })
