@@ -186,3 +186,38 @@ func TestManyVouchersAtOnce(t *testing.T) {
 		require.Empty(t, diff(pattern(size, byte(i)), e.read(fmt.Sprintf("/%d", i))))
 	}
 }
+
+// TestPointReadsPassReadAhead has as much read-ahead under way as there is memory for, none of which comes back, and reads
+// another file: its request is with the device at once, and is done while the others are held.
+func TestPointReadsPassReadAhead(t *testing.T) {
+	e, d := heldEnv(t, 1<<20)
+	e.create("/point", bytes.Repeat([]byte{0xAA}, 8192))
+	scanned := bytes.Repeat([]byte{0xBB}, 1<<20)
+	var scans []*File
+	for i := range 24 {
+		name := fmt.Sprintf("/scan%d", i)
+		e.create(name, scanned)
+		f, err := e.Open(name)
+		require.NoError(t, err)
+		scans = append(scans, f)
+	}
+	point, err := e.Open("/point")
+	require.NoError(t, err)
+	release := d.hold(func(r *bdev.Request) bool { return r.Op == bdev.OpRead && len(r.Buf) >= raFirst })
+	defer release()
+	for _, f := range scans {
+		require.NoError(t, f.Prefetch(0, maxPrefetch))
+	}
+	free := e.readMem.Stats().Limit - e.readMem.Stats().Used
+	require.Less(t, free, int64(raBuffer), "read-ahead has all the memory it may have")
+	within(t, d.arrived, "a read-ahead")
+	require.NoError(t, within(t, async(func() error {
+		p := make([]byte, 100)
+		_, err := point.ReadAt(p, 5000)
+		return err
+	}), "a read of 100 bytes"))
+	release()
+	for _, f := range append(scans, point) {
+		require.NoError(t, f.Close())
+	}
+}
