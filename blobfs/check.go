@@ -44,7 +44,7 @@ func (r *Report) addTree(store *blobstore.Store) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", store.Device().Name(), err)
 	}
-	r.Files, r.Dirs, r.Bytes, r.Orphans = s.files, s.dirs, s.bytes, int64(len(s.orphans))
+	r.Files, r.Dirs, r.Bytes, r.Orphans = s.files, int64(len(s.dirs)), s.bytes, int64(len(s.orphans))
 	r.Findings = append(r.Findings, s.findings...)
 	for _, id := range s.orphans {
 		r.note(id, "file without a name, removed at the next mount for writing")

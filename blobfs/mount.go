@@ -106,7 +106,7 @@ func memoryBound(asked, standard int64) int64 {
 // journal takes at once.
 func (fs *FS) sweep(s *scan) error {
 	for _, id := range s.orphans {
-		if len(s.nodes[id].entries) > 0 {
+		if dir := s.dirs[id]; dir != nil && len(dir.n.entries) > 0 {
 			continue
 		}
 		if err := fs.sweepBlob(func(tx *blobstore.Tx) { tx.Delete(id) }); err != nil {

@@ -1,9 +1,10 @@
 package blobfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/blobkv/blobkv/blobstore"
@@ -13,7 +14,9 @@ import (
 type scan struct {
 	super    superValue
 	root     *node
-	nodes    map[blobstore.BlobID]*node
+	list     []*node // all, by id
+	memory   []node  // for the next ones
+	dirs     map[blobstore.BlobID]*scannedDir
 	links    []scannedLink
 	orphans  []blobstore.BlobID // no name: unlinked while open
 	excess   []scannedFile      // more clusters than the length needs
@@ -22,8 +25,12 @@ type scan struct {
 	bad      error     // the first blob that the store calls damaged
 	attrs    nodeAttrs // of the blob that is being read
 	files    int64
-	dirs     int64
 	bytes    int64
+}
+
+type scannedDir struct {
+	n     *node
+	names int // that are said to be in it
 }
 
 type scannedLink struct {
@@ -40,16 +47,22 @@ type scannedFile struct {
 // scanStore reads every blob's attributes and builds the tree. What is damaged is left out and reported; an error means
 // that there is no tree at all.
 func scanStore(store *blobstore.Store) (*scan, error) {
-	s := &scan{nodes: make(map[blobstore.BlobID]*node)}
+	s := &scan{dirs: make(map[blobstore.BlobID]*scannedDir)}
 	if err := s.readSuper(store); err != nil {
 		return nil, err
 	}
-	for _, id := range store.IDs() {
+	ids := store.IDs()
+	s.list = make([]*node, 0, len(ids))
+	s.links = make([]scannedLink, 0, len(ids))
+	for _, id := range ids {
 		s.readBlob(store, id)
 	}
-	if s.root = s.nodes[RootID]; s.root == nil || !s.root.isDir() {
+	root := s.dirs[RootID]
+	if root == nil {
 		return nil, fmt.Errorf("%w: the root, blob %v, is not a directory", ErrCorrupt, RootID)
 	}
+	s.root = root.n
+	s.makeEntries()
 	s.attach()
 	s.findUnreachable()
 	return s, nil
@@ -94,15 +107,16 @@ func (s *scan) readBlob(store *blobstore.Store, id blobstore.BlobID) {
 		s.foreign = append(s.foreign, id)
 		return
 	}
-	n, err := readNode(id, attrs.node)
+	n := s.newNode(id)
+	isDir, err := n.read(attrs.node)
 	if err != nil {
 		s.report(blobstore.SeverityError, id, fmt.Errorf("blob %v: %w", id, err))
 		return
 	}
-	s.nodes[id] = n
+	s.list = append(s.list, n)
 	s.readLinks(n, attrs.links)
-	if n.isDir() {
-		s.dirs++
+	if isDir {
+		s.dirs[id] = &scannedDir{n: n}
 		return
 	}
 	s.files++
@@ -130,18 +144,39 @@ func (a *nodeAttrs) read(blob *blobstore.Blob) {
 	})
 }
 
-// readNode decodes what a blob is.
-func readNode(id blobstore.BlobID, value []byte) (*node, error) {
+// nodesAtOnce is how many nodes are one allocation. It lives as long as any of them.
+const nodesAtOnce = 64
+
+func (s *scan) newNode(id blobstore.BlobID) *node {
+	if len(s.memory) == 0 {
+		s.memory = make([]node, nodesAtOnce)
+	}
+	n := &s.memory[0]
+	s.memory = s.memory[1:]
+	n.id = id
+	return n
+}
+
+// read decodes what a blob is.
+func (n *node) read(value []byte) (isDir bool, err error) {
 	var v nodeValue
 	if err := v.unmarshal(value); err != nil {
-		return nil, err
+		return false, err
 	}
-	n := &node{id: id}
 	n.changed.Store(v.created)
-	if v.kind == kindDir {
-		n.entries = make(map[string]*node)
+	return v.kind == kindDir, nil
+}
+
+// makeEntries makes the maps of directories as large as they get.
+func (s *scan) makeEntries() {
+	for i := range s.links {
+		if dir := s.dirs[s.links[i].parent]; dir != nil {
+			dir.names++
+		}
 	}
-	return n, nil
+	for _, dir := range s.dirs {
+		dir.n.entries = make(map[string]*node, dir.names)
+	}
 }
 
 // readLinks collects a blob's names.
@@ -201,16 +236,9 @@ func (s *scan) damage() error {
 
 // attach puts every node where its names say, in an order that does not depend on chance.
 func (s *scan) attach() {
-	sort.Slice(s.links, func(i, j int) bool {
-		a, b := &s.links[i], &s.links[j]
-		if a.n.id != b.n.id {
-			return a.n.id < b.n.id
-		}
-		if a.parent != b.parent {
-			return a.parent < b.parent
-		}
-		return a.name < b.name
-	})
+	if !slices.IsSortedFunc(s.links, compareLinks) { // blobs come in order, and most have one name
+		slices.SortFunc(s.links, compareLinks)
+	}
 	for i := range s.links {
 		if err := s.attachLink(&s.links[i]); err != nil {
 			s.report(blobstore.SeverityError, s.links[i].n.id, err)
@@ -218,21 +246,26 @@ func (s *scan) attach() {
 	}
 }
 
+func compareLinks(a, b scannedLink) int {
+	return cmp.Or(cmp.Compare(a.n.id, b.n.id), cmp.Compare(a.parent, b.parent), cmp.Compare(a.name, b.name))
+}
+
 func (s *scan) attachLink(l *scannedLink) error {
 	bad := func(why string) error {
 		return fmt.Errorf("%w: blob %v: name %q in directory %v: %s", ErrCorrupt, l.n.id, l.name, l.parent, why)
 	}
-	dir := s.nodes[l.parent]
+	found := s.dirs[l.parent]
 	switch {
-	case dir == nil:
-		return bad("the directory does not exist")
-	case !dir.isDir():
+	case found == nil && s.has(l.parent):
 		return bad("the directory is a file")
+	case found == nil:
+		return bad("the directory does not exist")
 	case l.n.id == RootID:
 		return bad("the root has no name")
 	case l.n.isDir() && l.n.parent != nil:
 		return bad("the directory has another name already")
 	}
+	dir := found.n
 	if taken := dir.entries[l.name]; taken != nil {
 		return bad(fmt.Sprintf("blob %v has the name already", taken.id))
 	}
@@ -244,21 +277,42 @@ func (s *scan) attachLink(l *scannedLink) error {
 	return nil
 }
 
+// has reports whether there is a node with an id.
+func (s *scan) has(id blobstore.BlobID) bool {
+	_, ok := slices.BinarySearchFunc(s.list, id, func(n *node, id blobstore.BlobID) int { return cmp.Compare(n.id, id) })
+	return ok
+}
+
 // findUnreachable reports nodes that have names but no path from the root. They are kept: their directory may only be
-// unreadable at the moment.
+// unreadable at the moment. What has a name is in some directory, so as long as all of those can be reached all can.
 func (s *scan) findUnreachable() {
 	s.root.links = 1
-	reached := map[*node]bool{}
-	walk(s.root, reached)
-	var lost []blobstore.BlobID
-	for id, n := range s.nodes {
-		if !reached[n] && n.links > 0 {
-			lost = append(lost, id)
+	for _, dir := range s.dirs {
+		if (dir.n.links > 0 || len(dir.n.entries) > 0) && !s.reaches(dir.n) {
+			s.reportUnreachable()
+			return
 		}
 	}
-	sort.Slice(lost, func(i, j int) bool { return lost[i] < lost[j] })
-	for _, id := range lost {
-		s.report(blobstore.SeverityError, id, fmt.Errorf("%w: blob %v: no path leads to it from the root", ErrCorrupt, id))
+}
+
+// reaches reports whether a directory is below the root. In a damaged store directories may be in each other.
+func (s *scan) reaches(dir *node) bool {
+	for range s.dirs {
+		if dir == nil || dir == s.root {
+			break
+		}
+		dir = dir.parent
+	}
+	return dir == s.root
+}
+
+func (s *scan) reportUnreachable() {
+	reached := map[*node]bool{}
+	walk(s.root, reached)
+	for _, n := range s.list {
+		if !reached[n] && n.links > 0 {
+			s.report(blobstore.SeverityError, n.id, fmt.Errorf("%w: blob %v: no path leads to it from the root", ErrCorrupt, n.id))
+		}
 	}
 }
 

@@ -1,10 +1,16 @@
 package blobfs
 
+import (
+	"errors"
+
+	"github.com/blobkv/blobkv/blobstore"
+)
+
 // sync makes the file's bytes, exact length and names durable. One of three ways:
 //
 //   - the length is committed: the dirty blocks and a flush, no journal append;
 //   - little was appended: data and a length that vouches for it go out at once, under one flush;
-//   - much was appended: the data and a flush, then the length and a flush.
+//   - much was appended, or much by all files together that no flush has confirmed: the data and a flush, then the length and a flush.
 //
 // A nil error means that all of it is durable. After an error the blocks that could not be written are still in memory
 // and dirty, and the next sync tries them again.
@@ -87,6 +93,9 @@ func (d *fileData) syncVouched(size int64) error {
 	tx := d.fs.store.Begin()
 	tx.SetXattrVouched(d.n.id, xattrLength, d.lengthNow(size), vouch)
 	lsn, err := tx.Commit()
+	if errors.Is(err, blobstore.ErrTooMuchVouched) {
+		return d.syncLength(size)
+	}
 	if err != nil {
 		return err
 	}

@@ -18,14 +18,20 @@ type Blob struct {
 	uses []*useCount // of maps before the newest shrink whose I/O may still be under way
 }
 
-// newBlob wraps a state. need is computed; the map is left to remap.
+// newBlob wraps a state.
 func newBlob(s *Store, st *blobState) *Blob {
-	b := &Blob{store: s, id: st.id, st: st, fixed: st.flags.dataReadOnly() || st.id == s.journalID}
+	b := &Blob{}
+	b.init(s, st, &firstMap{})
+	return b
+}
+
+func (b *Blob) init(s *Store, st *blobState, m *firstMap) {
+	b.store, b.id, b.st = s, st.id, st
+	b.fixed = st.flags.dataReadOnly() || st.id == s.journalID
 	if st.refused == nil {
 		b.need = pagesNeeded(st)
-		b.ext.Store(newExtentMap(&s.super, st.extents, &useCount{}))
+		b.ext.Store(m.of(&s.super, st.extents))
 	}
-	return b
 }
 
 // held is how many md pages the blob has.

@@ -1,7 +1,6 @@
 package blobstore
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 )
@@ -22,14 +21,15 @@ type pageSource interface {
 
 // decodeBlob reads the blob whose root is page root: its chain and the extent pages it refers to. Everything is
 // checked but what needs other blobs (clusters owned twice). A blob with unknown invalid-flags has refused set and
-// decodes as far as it can, so that what it owns is known.
-func decodeBlob(src pageSource, root pageIndex) (*blobState, error) {
-	d := blobDecoder{src: src, state: &blobState{id: blobIDOf(root)}}
+// decodes as far as it can, so that what it owns is known. The state's memory comes from mem.
+func decodeBlob(src pageSource, root pageIndex, mem *blobMemory) (*blobState, error) {
+	d := blobDecoder{src: src, state: &mem.scratch, mem: mem}
+	d.state.restart(blobIDOf(root))
 	next := root
 	for seq := uint32(0); next != noPage; seq++ {
 		p, err := d.chainPage(next, seq)
 		if d.state.refused != nil && err != nil {
-			return d.state, nil
+			return mem.keep(d.state), nil
 		}
 		if err != nil {
 			return nil, err
@@ -37,12 +37,20 @@ func decodeBlob(src pageSource, root pageIndex) (*blobState, error) {
 		next = p
 	}
 	if d.state.refused != nil {
-		return d.state, nil
+		return mem.keep(d.state), nil
 	}
 	if err := d.finish(); err != nil {
 		return nil, src.place(err, root)
 	}
-	return d.state, nil
+	return mem.keep(d.state), nil
+}
+
+// restart empties a state and keeps the memory of its lists.
+func (s *blobState) restart(id BlobID) {
+	*s = blobState{
+		id: id, xattrs: s.xattrs[:0], internal: s.internal[:0], extents: s.extents[:0],
+		pages: s.pages[:0], extentPages: s.extentPages[:0],
+	}
 }
 
 // isBlobRoot reports whether page p holds the root of a blob: a valid page, sequence 0, whose id names p. Extent
@@ -55,10 +63,11 @@ func isBlobRoot(b []byte, p pageIndex) bool {
 // blobDecoder holds what decodeBlob has seen so far.
 type blobDecoder struct {
 	src   pageSource
-	state *blobState
-	table bool // an extent table was seen
-	rle   bool // an RLE descriptor was seen
-	flags bool // a flags descriptor was seen
+	mem   *blobMemory
+	state *blobState // its memory is that of the next blob too
+	table bool       // an extent table was seen
+	rle   bool       // an RLE descriptor was seen
+	flags bool       // a flags descriptor was seen
 
 	tableClusters uint64 // clusters that the table announces
 }
@@ -122,10 +131,10 @@ func (d *blobDecoder) xattrDescriptor(off int, body []byte, list *xattrList) err
 	if err != nil {
 		return shift(err, off+descHeaderSize)
 	}
-	if list.find(name) >= 0 {
+	if list.hasName(name) {
 		return corruptf(off, "xattr name", "each name once", fmt.Sprintf("%q twice", name))
 	}
-	*list = append(*list, xattr{name, bytes.Clone(value)})
+	*list = append(*list, xattr{d.mem.string(name), d.mem.value(value)})
 	return nil
 }
 

@@ -52,6 +52,16 @@ func (l xattrList) find(name string) int {
 	return -1
 }
 
+// hasName is find for a name that need not become a string.
+func (l xattrList) hasName(name []byte) bool {
+	for i := range l {
+		if l[i].name == string(name) {
+			return true
+		}
+	}
+	return false
+}
+
 // get is the value of an attribute. The caller does not change it.
 func (l xattrList) get(name string) ([]byte, bool) {
 	if i := l.find(name); i >= 0 {

@@ -192,21 +192,20 @@ func (c *checker) openStore() error {
 
 // states checks the blobs against each other and counts them.
 func (c *checker) states(m *metadata) {
-	c.r.Blobs, c.r.Bad = len(m.blobs), len(m.bad)
+	c.r.Blobs, c.r.Bad = m.blobs.len(), len(m.bad)
 	for _, b := range m.bad {
 		c.find(SeverityError, b.id, b.err)
 	}
-	for _, id := range m.ids() {
-		s := m.blobs[id]
+	for id, s := range m.blobs.all() {
 		if s.refused != nil {
 			c.r.Refused++
 			c.find(refusalSeverity(s.refused), id, s.refused)
 		}
-		if parent, ok := s.parent(); ok && m.blobs[parent] == nil {
+		if parent, ok := s.parent(); ok && m.blobs.get(parent) == nil {
 			c.find(SeverityError, id, fmt.Errorf("%w: its snapshot %v does not exist", ErrCorrupt, parent))
 		}
 	}
-	if id := m.super.superBlob; id != noBlob && m.blobs[id] == nil {
+	if id := m.super.superBlob; id != noBlob && m.blobs.get(id) == nil {
 		c.find(SeverityWarning, 0, corruptAt(c.dev, superOffSuperBlob, "superblock: super blob", "a blob that exists", id.String()))
 	}
 	for _, err := range verifyStates(m) {
@@ -227,8 +226,7 @@ func refusalSeverity(err error) Severity {
 func verifyStates(m *metadata) []error {
 	v := verifier{m: m, clusters: make(map[uint32]BlobID), pages: make(map[uint32]BlobID)}
 	first, end := uint32(m.super.mdClusters()), uint32(m.super.clusters())
-	for _, id := range m.ids() {
-		s := m.blobs[id]
+	for id, s := range m.blobs.all() {
 		eachCluster(s, func(c clusterIndex) {
 			v.claim(id, "cluster", uint32(c), first, end, v.clusters, &m.usedClusters)
 		})
@@ -257,7 +255,7 @@ func (v *verifier) claim(id BlobID, kind string, n, first, end uint32, owners ma
 		v.fail("blob %v: %s %d is outside %d to %d", id, kind, n, first, end)
 	case !used.test(int(n)):
 		v.fail("blob %v: %s %d is not marked as used", id, kind, n)
-	case taken && (v.m.blobs[id].refused == nil || v.m.blobs[other].refused == nil):
+	case taken && (v.m.blobs.get(id).refused == nil || v.m.blobs.get(other).refused == nil):
 		v.fail("blobs %v and %v share %s %d", other, id, kind, n)
 	}
 }

@@ -169,7 +169,7 @@ func (s *Store) freeze() (*checkpointState, error) {
 func (s *Store) assignPages(c *checkpointState) {
 	var list []*Blob
 	for id := range c.dirty {
-		if b := s.blobs[id]; b != nil {
+		if b := s.blobs.get(id); b != nil {
 			list = append(list, b)
 		}
 	}
@@ -306,7 +306,7 @@ func (s *Store) finishCheckpoint(c *checkpointState) {
 	defer s.mu.Unlock()
 	s.j.header = c.header
 	s.j.start = c.header.start
-	s.durableConfirmed = max(s.durableConfirmed, c.lsn)
+	s.confirmedDurably(c.lsn)
 	s.confirmed = max(s.confirmed, c.lsn)
 	s.vouchers = slices.DeleteFunc(s.vouchers, func(v *voucher) bool { return v.done && v.lsn <= s.confirmed })
 	s.inflightCost = 0

@@ -219,7 +219,7 @@ func TestRootOnFormerExtentPage(t *testing.T) {
 	defer abandon(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := s.blobs[id]
+	b := s.blobs.get(id)
 	st := *b.st
 	st.extentPages = []pageIndex{7} // as SPDK wrote it: the state that redo starts from
 	s.owed -= b.owed()

@@ -218,8 +218,8 @@ func requireBlobDamage(t *testing.T, m, before *metadata, off int64) {
 // requireSameBlobs checks that both hold the same blobs but for the victims, which are gone.
 func requireSameBlobs(t *testing.T, before, after *metadata, victims map[BlobID]bool) {
 	t.Helper()
-	for id, s := range before.blobs {
-		got := after.blobs[id]
+	for id, s := range before.blobs.all() {
+		got := after.blobs.get(id)
 		if victims[id] {
 			require.Nil(t, got)
 			continue
@@ -335,7 +335,7 @@ func TestDamagedBlobs(t *testing.T) {
 			require.ErrorIs(t, m.bad[0].err, ErrCorrupt)
 			require.ErrorContains(t, m.bad[0].err, c.text)
 			require.ErrorContains(t, m.bad[0].err, "ram:test: offset ")
-			require.True(t, good.blobs[blobIDOf(10)].equal(m.blobs[blobIDOf(10)]))
+			require.True(t, good.blobs.get(blobIDOf(10)).equal(m.blobs.get(blobIDOf(10))))
 			require.True(t, m.usedPages.test(1), "a bad blob's page is not given away")
 		})
 	}
@@ -362,7 +362,7 @@ func TestDamagedExtentTable(t *testing.T) {
 	img := readGolden(t, "bs-512.img.gz")
 	super, err := readSuper(&ramDevice{data: img}, nil)
 	require.NoError(t, err)
-	s := loadGolden(t, &ramDevice{data: img}).blobs[blobIDOf(0)]
+	s := loadGolden(t, &ramDevice{data: img}).blobs.get(blobIDOf(0))
 	extentPage := super.pageOffset(s.extentPages[0])
 	body := extentPage + pageHeaderSize + descHeaderSize
 	for _, c := range []struct {
@@ -399,12 +399,12 @@ func TestSharedClusters(t *testing.T) {
 	m := st.load(t)
 	require.Empty(t, m.bad)
 	for _, p := range []pageIndex{1, 2} {
-		err := m.blobs[blobIDOf(p)].refused
+		err := m.blobs.get(blobIDOf(p)).refused
 		require.ErrorIs(t, err, ErrCorrupt)
 		require.ErrorContains(t, err, "cluster 23")
 		require.ErrorContains(t, err, fmt.Sprintf("offset %d", st.super.pageOffset(p)))
 	}
-	require.NoError(t, m.blobs[blobIDOf(3)].refused)
+	require.NoError(t, m.blobs.get(blobIDOf(3)).refused)
 	require.Len(t, m.findings, 2)
 	require.Equal(t, st.super.mdClusters()+7, m.usedClusters.count())
 }
@@ -417,13 +417,13 @@ func TestUnknownFlagsRefuseOneBlob(t *testing.T) {
 	st.put(t, &blobState{id: blobIDOf(2), flags: blobFlags{dataRO: 1 << 40, mdRO: 1 << 40}})
 	m := st.load(t)
 	require.Empty(t, m.bad)
-	require.ErrorIs(t, m.blobs[blobIDOf(1)].refused, ErrUnsupportedBlob)
-	require.True(t, foreign.equal(m.blobs[blobIDOf(1)]), "what it owns is known")
+	require.ErrorIs(t, m.blobs.get(blobIDOf(1)).refused, ErrUnsupportedBlob)
+	require.True(t, foreign.equal(m.blobs.get(blobIDOf(1))), "what it owns is known")
 	require.Equal(t, 4, m.usedPages.count())
 	require.Equal(t, st.super.mdClusters()+2, m.usedClusters.count())
-	require.NoError(t, m.blobs[blobIDOf(2)].refused)
-	require.True(t, m.blobs[blobIDOf(2)].flags.dataReadOnly())
-	require.True(t, m.blobs[blobIDOf(2)].flags.mdReadOnly())
+	require.NoError(t, m.blobs.get(blobIDOf(2)).refused)
+	require.True(t, m.blobs.get(blobIDOf(2)).flags.dataReadOnly())
+	require.True(t, m.blobs.get(blobIDOf(2)).flags.mdReadOnly())
 }
 
 // TestForeignBlobKeepsWhatItOwns: a blob that a newer program made is refused, and its chain and clusters stay its own, also
@@ -477,7 +477,7 @@ func TestUnreadableSector(t *testing.T) {
 	require.Len(t, m.bad, 1)
 	require.Equal(t, blobIDOf(1), m.bad[0].id)
 	require.ErrorIs(t, m.bad[0].err, errMedium)
-	require.NotNil(t, m.blobs[blobIDOf(2)])
+	require.NotNil(t, m.blobs.get(blobIDOf(2)))
 
 	dev.fail = func(int64, int) error { return errMedium }
 	_, err = loadMetadata(dev, &st.super, loadOptions{})
@@ -495,8 +495,8 @@ func TestOverlayHidesDevice(t *testing.T) {
 	m, err := loadMetadata(&ramDevice{data: st.img}, &st.super, loadOptions{highWater: 3, overlay: overlay})
 	require.NoError(t, err)
 	require.Empty(t, m.bad)
-	require.Len(t, m.blobs, 1)
-	require.True(t, newer.equal(m.blobs[blobIDOf(1)]))
+	require.Equal(t, 1, m.blobs.len())
+	require.True(t, newer.equal(m.blobs.get(blobIDOf(1))))
 	require.False(t, m.usedPages.test(2))
 }
 
@@ -524,7 +524,7 @@ func TestEncodeLimits(t *testing.T) {
 		next := pageIndex(1)
 		pages, err := s.encode(func() (pageIndex, error) { next++; return next, nil })
 		require.NoError(t, err)
-		back, err := decodeBlob(pagesOf(pages), 1)
+		back, err := decodeBlob(pagesOf(pages), 1, newBlobMemory())
 		require.NoError(t, err, "%d runs", n)
 		require.True(t, s.equal(back))
 	}

@@ -34,6 +34,9 @@ var (
 	ErrUnsupportedBlob = errors.New("blob not supported")
 	// ErrNoSpace is returned when clusters, metadata pages or the host's space run out. It is also syscall.ENOSPC.
 	ErrNoSpace error = &aliasError{"no space left in blobstore", syscall.ENOSPC}
+	// ErrTooMuchVouched is returned by a Commit whose voucher would leave recovery more bytes to verify than the store
+	// allows. The same change without a voucher, after the bytes are durable, is never refused for that.
+	ErrTooMuchVouched = errors.New("too many vouched bytes are unconfirmed")
 	// ErrNotFound is returned when no blob has the id. It is also fs.ErrNotExist.
 	ErrNotFound error = &aliasError{"no such blob", fs.ErrNotExist}
 	// ErrReadOnly is returned by a change to a store or blob that is open for reading only, or that a failed write or

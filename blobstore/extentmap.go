@@ -1,6 +1,7 @@
 package blobstore
 
 import (
+	"slices"
 	"sort"
 	"sync/atomic"
 )
@@ -23,15 +24,36 @@ type useCount struct {
 	retired atomic.Bool // clusters wait for the count to reach zero
 }
 
-// newExtentMap maps a blob's runs. All of them are allocated: blobs with others are refused.
+// firstMap is the first map of a blob with what it refers to, if the blob has a single run as most have: one allocation.
+type firstMap struct {
+	extentMap
+	run   [1]mapRun
+	count useCount
+}
+
+// of maps a blob's runs.
+func (m *firstMap) of(super *superblock, list []extent) *extentMap {
+	m.use = &m.count
+	m.runs = m.run[:0]
+	m.fill(super, list)
+	return &m.extentMap
+}
+
+// newExtentMap maps a blob's runs.
 func newExtentMap(super *superblock, list []extent, use *useCount) *extentMap {
-	m := &extentMap{runs: make([]mapRun, len(list)), use: use}
-	for i, e := range list {
+	m := &extentMap{runs: make([]mapRun, 0, len(list)), use: use}
+	m.fill(super, list)
+	return m
+}
+
+// fill appends runs. All of them are allocated: blobs with others are refused.
+func (m *extentMap) fill(super *superblock, list []extent) {
+	m.runs = slices.Grow(m.runs, len(list))
+	for _, e := range list {
 		n := int64(e.count) * int64(super.clusterSize)
-		m.runs[i] = mapRun{off: m.size, dev: super.clusterOffset(e.start), len: n}
+		m.runs = append(m.runs, mapRun{off: m.size, dev: super.clusterOffset(e.start), len: n})
 		m.size += n
 	}
-	return m
 }
 
 // at is the run that holds offset off, which lies within the blob.

@@ -247,8 +247,7 @@ func (f *formatter) clearMetadata() error {
 // writeMetadata writes the md pages of the journal and the first blob, and the masks.
 func (f *formatter) writeMetadata(tag journalTag) error {
 	m := &metadata{
-		super: f.super, blobs: make(map[BlobID]*blobState),
-		usedPages: newBitmap(f.super.mdPages()), usedClusters: newBitmap(f.super.clusters()),
+		super: f.super, usedPages: newBitmap(f.super.mdPages()), usedClusters: newBitmap(f.super.clusters()),
 	}
 	for _, st := range f.blobs(tag) {
 		pages, err := st.encode(noMorePages)
@@ -258,7 +257,7 @@ func (f *formatter) writeMetadata(tag journalTag) error {
 		if err := doRetry(f.dev, bdev.OpWrite, pages[0].data, f.super.pageOffset(pages[0].index), 0); err != nil {
 			return err
 		}
-		m.blobs[st.id] = st
+		m.blobs.put(st.id, st)
 		m.usedPages.set(int(st.id.page()))
 	}
 	m.usedClusters.setRange(0, f.super.mdClusters())
@@ -344,7 +343,7 @@ func (s *Store) addJournal() (*journalImage, error) {
 	s.pages.set(p)
 	s.highWater = max(s.highWater, uint32(p)+1)
 	s.journalID = st.id
-	s.blobs[st.id] = newBlob(s, st)
+	s.blobs.put(st.id, newBlob(s, st))
 	ji := &journalImage{device: s.dev.Name(), file: file, tag: tag, page: tag.page}
 	if ji.base, err = file.format(tag.uuid, s.space.sparse); err != nil {
 		return nil, err

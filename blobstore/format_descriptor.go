@@ -83,19 +83,19 @@ func marshalXattr(b []byte, x xattr) {
 	copy(b[xattrHeaderSize+len(x.name):], x.value)
 }
 
-// unmarshalXattr reads the body of an attribute's descriptor; value aliases b.
-func unmarshalXattr(b []byte) (name string, value []byte, err error) {
+// unmarshalXattr reads the body of an attribute's descriptor; name and value alias b.
+func unmarshalXattr(b []byte) (name, value []byte, err error) {
 	if len(b) < xattrHeaderSize {
-		return "", nil, corruptf(0, "xattr: length", "at least 4", fmt.Sprint(len(b)))
+		return nil, nil, corruptf(0, "xattr: length", "at least 4", fmt.Sprint(len(b)))
 	}
 	n, m := int(binary.LittleEndian.Uint16(b)), int(binary.LittleEndian.Uint16(b[2:]))
 	if xattrHeaderSize+n+m != len(b) {
-		return "", nil, corruptf(0, "xattr: lengths", fmt.Sprintf("%d bytes together", len(b)-xattrHeaderSize), fmt.Sprintf("%d+%d", n, m))
+		return nil, nil, corruptf(0, "xattr: lengths", fmt.Sprintf("%d bytes together", len(b)-xattrHeaderSize), fmt.Sprintf("%d+%d", n, m))
 	}
 	if n == 0 {
-		return "", nil, corruptf(0, "xattr: name length", "not 0", "0")
+		return nil, nil, corruptf(0, "xattr: name length", "not 0", "0")
 	}
-	return string(b[xattrHeaderSize : xattrHeaderSize+n]), b[xattrHeaderSize+n:], nil
+	return b[xattrHeaderSize : xattrHeaderSize+n], b[xattrHeaderSize+n:], nil
 }
 
 // FLAGS: the features a blob uses, in three tiers.

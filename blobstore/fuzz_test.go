@@ -59,11 +59,11 @@ func FuzzMask(f *testing.F) {
 func FuzzBlob(f *testing.F) {
 	img := readGolden(f, "bs-basic.img.gz")
 	m := loadGolden(f, &ramDevice{data: img})
-	for _, id := range m.ids() {
-		f.Add(chainBodies(img, m, m.blobs[id]))
+	for _, s := range m.blobs.all() {
+		f.Add(chainBodies(img, m, s))
 	}
 	f.Fuzz(func(t *testing.T, bodies []byte) {
-		s, err := decodeBlob(fuzzPages(bodies), 0)
+		s, err := decodeBlob(fuzzPages(bodies), 0, newBlobMemory())
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, errNoPage) {
 				t.Fatalf("unexpected kind of error: %v", err)
@@ -88,7 +88,7 @@ func requireFuzzRoundTrip(t *testing.T, s *blobState) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, err := decodeBlob(pagesOf(pages), 0)
+	back, err := decodeBlob(pagesOf(pages), 0, newBlobMemory())
 	if err != nil {
 		t.Fatal(err)
 	}

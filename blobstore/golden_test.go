@@ -266,7 +266,7 @@ func goldenBlobs(t *testing.T, g goldenImage, img []byte) {
 	if g.OnDiskBlobs != nil {
 		want = g.OnDiskBlobs
 	}
-	require.Len(t, m.blobs, len(want))
+	require.Equal(t, len(want), m.blobs.len())
 	for _, w := range want {
 		requireBlob(t, w, m)
 	}
@@ -276,7 +276,7 @@ func requireBlob(t *testing.T, w goldenBlob, m *metadata) {
 	t.Helper()
 	id, err := strconv.ParseUint(w.ID, 0, 64)
 	require.NoError(t, err)
-	s := m.blobs[BlobID(id)]
+	s := m.blobs.get(BlobID(id))
 	require.NotNil(t, s, w.ID)
 	require.Equal(t, w.Clusters, s.clusters())
 	require.Equal(t, w.Allocated, s.allocatedClusters())
@@ -442,7 +442,7 @@ func reencodeBody(t *testing.T, b []byte, kind byte, body []byte) {
 	case descXattr, descXattrInternal:
 		name, value, err := unmarshalXattr(body)
 		require.NoError(t, err)
-		marshalXattr(b, xattr{name, value})
+		marshalXattr(b, xattr{string(name), value})
 	case descExtentRLE:
 		for i := 0; i < len(body); i += rleEntrySize {
 			putExtent(b[i:], getExtent(body[i:]))
@@ -456,8 +456,8 @@ func reencodeBody(t *testing.T, b []byte, kind byte, body []byte) {
 // runs gives SPDK's bytes.
 func goldenEncode(t *testing.T, g goldenImage, img []byte) {
 	m := loadGolden(t, &ramDevice{data: img})
-	for _, id := range m.ids() {
-		requireRoundTrip(t, m, m.blobs[id], img)
+	for _, s := range m.blobs.all() {
+		requireRoundTrip(t, m, s, img)
 	}
 }
 
@@ -477,7 +477,7 @@ func requireRoundTrip(t *testing.T, m *metadata, s *blobState, img []byte) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, pagesNeeded(s), len(pages))
-	back, err := decodeBlob(pagesOf(pages), s.id.page())
+	back, err := decodeBlob(pagesOf(pages), s.id.page(), newBlobMemory())
 	require.NoError(t, err)
 	old.flags.invalid &^= flagExtentTable
 	require.True(t, old.equal(back), "%v changed", s.id)

@@ -12,8 +12,7 @@ import (
 // would change the other.
 func (l *loader) claimAll() {
 	shared := make(map[clusterIndex]bool)
-	for _, id := range l.m.ids() {
-		s := l.m.blobs[id]
+	for _, s := range l.m.blobs.all() {
 		for _, p := range s.pages {
 			l.m.usedPages.set(int(p))
 		}
@@ -42,8 +41,7 @@ func eachCluster(s *blobState, f func(clusterIndex)) {
 // refuseShared refuses every blob that holds one of the clusters.
 func (l *loader) refuseShared(shared map[clusterIndex]bool) {
 	first := make(map[clusterIndex]BlobID)
-	for _, id := range l.m.ids() {
-		s := l.m.blobs[id]
+	for id, s := range l.m.blobs.all() {
 		eachCluster(s, func(c clusterIndex) {
 			if !shared[c] {
 				return
@@ -53,7 +51,7 @@ func (l *loader) refuseShared(shared map[clusterIndex]bool) {
 				first[c] = id
 				return
 			}
-			l.refusePair(s, l.m.blobs[other], c)
+			l.refusePair(s, l.m.blobs.get(other), c)
 		})
 	}
 }
@@ -151,7 +149,7 @@ func (l *loader) missingBlobs() {
 	}
 	l.disk.blobIDs.ranges(func(first, count int) {
 		for p := pageIndex(first); p < pageIndex(first+count); p++ {
-			if l.m.blobs[blobIDOf(p)] != nil {
+			if l.m.blobs.get(blobIDOf(p)) != nil {
 				continue
 			}
 			if b, err := l.table.page(p); err == nil && isZeroPage(b) {

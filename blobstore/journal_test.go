@@ -223,7 +223,7 @@ func TestNewerJournal(t *testing.T) {
 		tx.SetXattr(tx.Create(), "n", []byte{1})
 		commit(t, tx)
 		require.NoError(t, s.Close())
-		st := s.blobs[s.journalID].st.clone()
+		st := s.blobs.get(s.journalID).st.clone()
 		v, _ := st.xattrs.get(journalXattr)
 		v = bytes.Clone(v)
 		v[c.off] = c.v

@@ -1,6 +1,7 @@
 package blobstore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sort"
@@ -10,14 +11,14 @@ import (
 // nothing with the device.
 type metadata struct {
 	super        superblock
-	blobs        map[BlobID]*blobState // decoded ones, also those that are refused
-	bad          []badBlob             // blobs that cannot be decoded, by id
-	usedPages    bitmap                // metadata pages in use, rebuilt from the blobs; md region, in pages
-	usedClusters bitmap                // clusters in use, rebuilt from the blobs; whole store, in clusters
-	findings     []Finding             // what a check reports besides bad blobs
-	scanned      bool                  // the whole metadata region (below highWater) was read
-	unread       error                 // of a page that the device could not read, nil if it could read all
-	masks        *masks                // on the device, nil if they mean nothing
+	blobs        blobTable[blobState] // decoded ones, also those that are refused
+	bad          []badBlob            // blobs that cannot be decoded, by id
+	usedPages    bitmap               // metadata pages in use, rebuilt from the blobs; md region, in pages
+	usedClusters bitmap               // clusters in use, rebuilt from the blobs; whole store, in clusters
+	findings     []Finding            // what a check reports besides bad blobs
+	scanned      bool                 // the whole metadata region (below highWater) was read
+	unread       error                // of a page that the device could not read, nil if it could read all
+	masks        *masks               // on the device, nil if they mean nothing
 }
 
 // incomplete reports whether a blob may own pages and clusters that its readable pages do not name.
@@ -25,7 +26,7 @@ func (m *metadata) incomplete() bool {
 	if len(m.bad) > 0 {
 		return true
 	}
-	for _, s := range m.blobs {
+	for _, s := range m.blobs.all() {
 		if s.foreign() {
 			return true
 		}
@@ -191,7 +192,7 @@ func (k *masks) knows(id BlobID) bool { return k != nil && k.blobIDs.test(int(id
 // usedBlobIDs is the set of root pages, those of bad blobs included.
 func (m *metadata) usedBlobIDs() bitmap {
 	ids := newBitmap(m.super.mdPages())
-	for id := range m.blobs {
+	for id := range m.blobs.all() {
 		ids.set(int(id.page()))
 	}
 	for _, b := range m.bad {
@@ -204,50 +205,50 @@ func (m *metadata) usedBlobIDs() bitmap {
 type loader struct {
 	table *pageTable
 	m     *metadata
-	disk  *masks // the masks on the device, where they claim to be valid
+	mem   *blobMemory // of blobs that were not decoded early
+	disk  *masks      // the masks on the device, where they claim to be valid
 	// exact is set when every page below the limit is known to be valid or zero, so that any other is damage.
 	exact bool
 }
 
 func newLoader(dev mdDevice, super *superblock, disk *masks, o loadOptions) *loader {
 	l := &loader{
-		table: newPageTable(dev, super, o.overlay), disk: disk, exact: o.highWater != 0,
+		table: newPageTable(dev, super, o.overlay), disk: disk, exact: o.highWater != 0, mem: newBlobMemory(),
 		m: &metadata{
-			super: *super, blobs: make(map[BlobID]*blobState),
+			super:     *super,
 			usedPages: newBitmap(super.mdPages()), usedClusters: newBitmap(super.clusters()),
 		},
 	}
-	l.table.consume = l.decodeEarly
+	l.table.decode, l.table.take = l.decodeEarly, func(s *blobState) { l.m.blobs.put(s.id, s) }
 	return l
 }
 
-// decodeEarly decodes a sound blob of one page while the page is at hand, so that it need not be kept. Whatever is not
-// that simple is left to run.
-func (l *loader) decodeEarly(p pageIndex, b []byte) bool {
+// decodeEarly decodes a page that is a sound blob by itself, so that it need not be kept. Whatever is not that simple is
+// left to run. Readers call it, several at once.
+func (l *loader) decodeEarly(p pageIndex, b []byte, mem *blobMemory) *blobState {
 	if !isSinglePageBlob(b, p) {
-		return false
+		return nil
 	}
-	s, err := decodeBlob(onePage{l.table, p, b}, p)
-	if err != nil || l.checkExtents(s, p) != nil {
-		return false
+	s, err := decodeBlob(onePage{b}, p, mem)
+	if err != nil || l.outsideExtent(s) != nil {
+		return nil
 	}
-	l.m.blobs[s.id] = s
-	return true
+	return s
 }
 
-// onePage is a table of which one page is at hand.
-type onePage struct {
-	*pageTable
-	p pageIndex
-	b []byte
-}
+// onePage is the page of a blob that has no other.
+type onePage struct{ b []byte }
+
+var errOnePage = errors.New("a blob of more than one page")
 
 func (o onePage) page(p pageIndex) ([]byte, error) {
-	if p == o.p {
-		return o.b, nil
+	if p != pageIndex(binary.LittleEndian.Uint64(o.b)) {
+		return nil, errOnePage
 	}
-	return o.pageTable.page(p)
+	return o.b, nil
 }
+
+func (o onePage) place(err error, _ pageIndex) error { return err }
 
 // run decodes every blob among the pages that are loaded, isolates what is wrong and rebuilds the masks.
 func (l *loader) run() *metadata {
@@ -271,7 +272,7 @@ func (l *loader) run() *metadata {
 
 // decode reads one blob and checks what the store's size decides.
 func (l *loader) decode(root pageIndex) {
-	s, err := decodeBlob(l.table, root)
+	s, err := decodeBlob(l.table, root, l.mem)
 	if err == nil {
 		err = l.checkExtents(s, root)
 	}
@@ -279,16 +280,26 @@ func (l *loader) decode(root pageIndex) {
 		l.m.bad = append(l.m.bad, badBlob{blobIDOf(root), err})
 		return
 	}
-	l.m.blobs[s.id] = s
+	l.m.blobs.put(s.id, s)
 }
 
 // checkExtents verifies that a blob's clusters are on the device and not those of the metadata.
 func (l *loader) checkExtents(s *blobState, root pageIndex) error {
+	e := l.outsideExtent(s)
+	if e == nil {
+		return nil
+	}
+	want := fmt.Sprintf("clusters %d to %d", l.m.super.mdClusters(), l.m.super.clusters()-1)
+	return l.table.place(corruptf(pageHeaderSize, "extent", want, e.String()), root)
+}
+
+// outsideExtent is the first run of a blob that is not in the data area, nil if all are.
+func (l *loader) outsideExtent(s *blobState) *extent {
 	first, end := uint64(l.m.super.mdClusters()), uint64(l.m.super.clusters())
-	for _, e := range s.extents {
+	for i := range s.extents {
+		e := &s.extents[i]
 		if e.allocated() && (uint64(e.start) < first || uint64(e.start)+uint64(e.count) > end) {
-			err := corruptf(pageHeaderSize, "extent", fmt.Sprintf("clusters %d to %d", first, end-1), e.String())
-			return l.table.place(err, root)
+			return e
 		}
 	}
 	return nil
@@ -299,14 +310,4 @@ func (e extent) String() string {
 		return fmt.Sprintf("cluster %d", e.start)
 	}
 	return fmt.Sprintf("clusters %d to %d", e.start, uint64(e.start)+uint64(e.count)-1)
-}
-
-// ids are the decoded blobs, ascending.
-func (m *metadata) ids() []BlobID {
-	ids := make([]BlobID, 0, len(m.blobs))
-	for id := range m.blobs {
-		ids = append(ids, id)
-	}
-	sort.Slice(ids, func(i, j int) bool { return ids[i] < ids[j] })
-	return ids
 }

@@ -28,8 +28,8 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		m, err := loadMetadata(dev, &super, loadOptions{highWater: blobs})
-		if err != nil || len(m.blobs) != blobs || len(m.bad) > 0 {
-			b.Fatal(err, len(m.blobs), m.bad)
+		if err != nil || m.blobs.len() != blobs || len(m.bad) > 0 {
+			b.Fatal(err, m.blobs.len(), m.bad)
 		}
 	}
 }

@@ -50,8 +50,8 @@ func Open(dev *bdev.Device, o OpenOptions) (*Store, error) {
 func newStore(dev *bdev.Device, super superblock, readOnly bool) *Store {
 	s := &Store{
 		dev: dev, super: super, found: super, mem: newMemory(), readOnly: readOnly || dev.Properties().ReadOnly,
-		wake: make(chan struct{}, 1), quit: make(chan struct{}),
-		blobs: make(map[BlobID]*Blob), bad: make(map[BlobID]error), dirty: make(map[BlobID]*dirtyBlob),
+		wake: make(chan struct{}, 1), quit: make(chan struct{}), toVerify: vouchedBytes{limit: maxToVerify},
+		bad: make(map[BlobID]error), dirty: make(map[BlobID]*dirtyBlob),
 	}
 	s.flushFailures, _ = dev.FlushFailures()
 	s.changed = sync.NewCond(&s.mu)
@@ -84,9 +84,12 @@ func (s *Store) adopt(m *metadata) {
 		s.bad[b.id] = b.err
 		s.pages.set(int(b.id.page()))
 	}
-	for id, st := range m.blobs {
-		b := newBlob(s, st)
-		s.blobs[id] = b
+	var blobs slab[Blob]
+	var maps slab[firstMap]
+	for id, st := range m.blobs.all() {
+		b := blobs.new()
+		b.init(s, st, maps.new())
+		s.blobs.put(id, b)
 		s.owed += b.owed()
 	}
 	for p := s.pages.nextSet(0); p >= 0; p = s.pages.nextSet(p + 1) {
@@ -133,9 +136,9 @@ func (s *Store) mountClean(o OpenOptions, masks bool) error {
 
 // journalOf is the journal's blob, nil if there is none.
 func journalOf(m *metadata) *blobState {
-	for _, id := range m.ids() {
-		if _, ok, _ := journalTagOf(m.blobs[id]); ok {
-			return m.blobs[id]
+	for _, st := range m.blobs.all() {
+		if _, ok, _ := journalTagOf(st); ok {
+			return st
 		}
 	}
 	return nil
@@ -436,9 +439,9 @@ func (s *Store) shut() error {
 
 // metadata is the store's state as a load would find it. The caller holds mu.
 func (s *Store) metadata() *metadata {
-	m := &metadata{super: s.super, blobs: make(map[BlobID]*blobState), usedPages: s.pages, usedClusters: s.space.used}
-	for id, b := range s.blobs {
-		m.blobs[id] = b.st
+	m := &metadata{super: s.super, usedPages: s.pages, usedClusters: s.space.used}
+	for id, b := range s.blobs.all() {
+		m.blobs.put(id, b.st)
 	}
 	for id, err := range s.bad {
 		m.bad = append(m.bad, badBlob{id, err})

@@ -3,6 +3,8 @@ package blobstore
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -14,10 +16,11 @@ type mdDevice interface {
 }
 
 const (
-	// scanChunkPages is how many pages one read of a metadata scan covers: 1 MiB.
-	scanChunkPages = 256
-	// scanDepth is how many such reads are under way at once.
-	scanDepth = 8
+	// scanChunkPages is how many pages one read of a metadata scan covers: 512 KiB.
+	scanChunkPages = 128
+	// scanDepth is how many such reads are under way at once, or decoded: while the processors decode, the device has
+	// the other readers' to work on.
+	scanDepth = 16
 	// scanGapPages is how long a run of unused pages must be before a read stops in front of it.
 	scanGapPages = 16
 )
@@ -30,11 +33,12 @@ type pageTable struct {
 	overlay map[pageIndex][]byte
 	pages   map[pageIndex][]byte // what was read and is not all zero
 	failed  map[pageIndex]error  // what could not be read
-	loaded  bitmap               // pages that were read; those in no map are zero or consumed
+	loaded  bitmap               // pages that were read; those in no map are zero or decoded
 
-	// consume, if set, is offered each page that load reads and is not zero; a page it takes is not kept. b is valid
-	// during the call only.
-	consume func(p pageIndex, b []byte) bool
+	// decode, if set, is offered each page that load reads, by whoever reads it, several at once. What it makes of a page
+	// is given to take, and the page is not kept. b is valid during the call only.
+	decode func(p pageIndex, b []byte, mem *blobMemory) *blobState
+	take   func(s *blobState) // called by load, in no order
 }
 
 var zeroPage = make([]byte, pageSize)
@@ -92,9 +96,10 @@ func (t *pageTable) store(p pageIndex, b []byte, err error) {
 
 // chunk is one read of a scan.
 type chunk struct {
-	first pageIndex
-	data  []byte
-	err   error
+	first   pageIndex
+	data    []byte
+	err     error
+	decoded []*blobState // of pages in data, ascending
 }
 
 // scan is a load under way: jobs go to the readers, chunks come back, and their buffers go round.
@@ -145,6 +150,7 @@ func (t *pageTable) startScan(plan []extent) func(yield func(chunk) bool) {
 }
 
 func (t *pageTable) readChunks(s *scan) {
+	mem := newBlobMemory()
 	for j := range s.jobs {
 		b := <-s.free
 		if b == nil {
@@ -152,8 +158,25 @@ func (t *pageTable) readChunks(s *scan) {
 		}
 		c := chunk{first: pageIndex(j.start), data: b[:int(j.count)*pageSize]}
 		c.err = t.dev.Read(c.data, t.super.pageOffset(c.first))
+		if t.decode != nil && c.err == nil {
+			c.decoded = t.decodeChunk(&c, mem)
+		}
 		s.results <- c
 	}
+}
+
+func (t *pageTable) decodeChunk(c *chunk, mem *blobMemory) []*blobState {
+	var list []*blobState
+	for i := range len(c.data) / pageSize {
+		p := c.first + pageIndex(i)
+		if t.overlay[p] != nil {
+			continue
+		}
+		if s := t.decode(p, c.data[i*pageSize:(i+1)*pageSize], mem); s != nil {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // planChunks covers the pages of want by runs of at most scanChunkPages that skip long gaps only.
@@ -178,8 +201,15 @@ func planChunks(want *bitmap) []extent {
 // storeChunk keeps the pages of a read. If the read failed, each page is read by itself, so that one bad sector costs one
 // page.
 func (t *pageTable) storeChunk(c chunk) {
+	rest := c.decoded
 	for i := range len(c.data) / pageSize {
 		p, b := c.first+pageIndex(i), c.data[i*pageSize:(i+1)*pageSize]
+		if len(rest) > 0 && rest[0].id.page() == p {
+			t.loaded.set(int(p))
+			t.take(rest[0])
+			rest = rest[1:]
+			continue
+		}
 		err := c.err
 		if err != nil {
 			err = readRetry(t.dev, b, t.super.pageOffset(p))
@@ -187,30 +217,33 @@ func (t *pageTable) storeChunk(c chunk) {
 		switch {
 		case err != nil || isZeroPage(b):
 			t.store(p, b, err)
-		case t.consume != nil && t.overlay[p] == nil && t.consume(p, b):
-			t.loaded.set(int(p))
 		default:
 			t.store(p, bytes.Clone(b), nil)
 		}
 	}
 }
 
-// each calls f for every page that was loaded or is overlaid and is not zero, ascending. b is nil where reading failed.
+// each calls f for every page that was loaded or is overlaid and is neither zero nor decoded, ascending. b is nil where
+// reading failed.
 func (t *pageTable) each(f func(p pageIndex, b []byte)) {
-	known := t.loaded.clone()
-	for p := range t.overlay {
-		known.set(int(p))
-	}
-	known.ranges(func(first, count int) {
-		for p := pageIndex(first); p < pageIndex(first+count); p++ {
-			b, err := t.page(p)
-			if err != nil {
-				f(p, nil)
-			} else if !isZeroPage(b) {
-				f(p, b)
-			}
+	for _, p := range t.known() {
+		b, err := t.page(p)
+		if err != nil {
+			f(p, nil)
+		} else if !isZeroPage(b) {
+			f(p, b)
 		}
-	})
+	}
+}
+
+// known are the pages in the maps, ascending.
+func (t *pageTable) known() []pageIndex {
+	list := make([]pageIndex, 0, len(t.pages)+len(t.failed)+len(t.overlay))
+	list = slices.AppendSeq(list, maps.Keys(t.pages))
+	list = slices.AppendSeq(list, maps.Keys(t.failed))
+	list = slices.AppendSeq(list, maps.Keys(t.overlay))
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 func isZeroPage(b []byte) bool { return bytes.Equal(b, zeroPage) }

@@ -145,6 +145,9 @@ func (p *plan) step(s *step) error {
 		}
 	}
 	if op.kind == opSetVouched {
+		if err := p.store.toVerify.admit(op.vouch.Length); err != nil {
+			return err
+		}
 		c.old, c.had = c.st.xattrs.get(op.name)
 	}
 	c.apply(&op)
@@ -283,6 +286,7 @@ func (p *plan) apply() LSN {
 		s.space.giveUp(lsn, c.freed, uses)
 		if c.voucher != nil {
 			s.vouchers = append(s.vouchers, newVoucher(lsn, c))
+			s.toVerify.add(lsn, c.voucher.vouch.Length)
 		}
 	}
 	if s.needsCheckpoint() {
@@ -299,7 +303,7 @@ func (s *Store) install(c *change) (uses []*useCount) {
 		b = newBlob(s, c.st)
 		c.blob = b
 		if !c.deleted {
-			s.blobs[b.id] = b
+			s.blobs.put(b.id, b)
 			s.pages.set(int(b.id.page()))
 		} else {
 			s.pages.clear(int(b.id.page()))
@@ -312,7 +316,7 @@ func (s *Store) install(c *change) (uses []*useCount) {
 	}
 	s.owed -= b.owed()
 	if c.deleted {
-		delete(s.blobs, b.id)
+		s.blobs.remove(b.id)
 		s.freePages(b.st)
 		old := b.ext.Load()
 		b.ext.Store(nil) // first: who acquires the map from now on sees that it is gone

@@ -60,7 +60,7 @@ func (r *redo) change(op *journalOp) *change {
 			return c
 		}
 	}
-	b := r.store.blobs[op.id]
+	b := r.store.blobs.get(op.id)
 	if op.kind == opCreate {
 		delete(r.store.bad, op.id)
 		if b == nil {
@@ -89,7 +89,7 @@ func (r *redo) damaged(op *journalOp, b *Blob) {
 	}
 	s.bad[op.id] = corruptAt(s.dev, s.super.pageOffset(op.id.page()), fmt.Sprintf("blob %v", op.id),
 		fmt.Sprintf("what the journal's %q applies to", op.kind), got)
-	delete(s.blobs, op.id)
+	s.blobs.remove(op.id)
 }
 
 // takePage makes md page p free to be a root: it may have been a chain or extent page of a blob that the checkpoint
@@ -99,7 +99,7 @@ func (r *redo) takePage(p pageIndex) {
 	if !s.pages.test(int(p)) {
 		return
 	}
-	for _, b := range s.blobs {
+	for _, b := range s.blobs.all() {
 		if slices.Index(b.st.pages, p) > 0 || slices.Contains(b.st.extentPages, p) {
 			r.losePage(b, p)
 			return

@@ -77,7 +77,7 @@ func journalAmong(t *pageTable, first, n int) (*blobState, journalTag, error) {
 		if err != nil || isZeroPage(b) || !isBlobRoot(b, p) {
 			continue
 		}
-		st, err := decodeBlob(t, p)
+		st, err := decodeBlob(t, p, newBlobMemory())
 		if err != nil {
 			continue
 		}

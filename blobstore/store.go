@@ -2,7 +2,7 @@ package blobstore
 
 import (
 	"fmt"
-	"sort"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -45,7 +45,7 @@ type Store struct {
 	changed *sync.Cond // of mu: room in the journal, a voucher's data is done, a checkpoint or a punch is done, a failure
 	closed  bool
 
-	blobs map[BlobID]*Blob
+	blobs blobTable[Blob]
 	bad   map[BlobID]error // blobs that cannot be decoded
 
 	pages     bitmap // md pages in use: roots, also of transactions under way, and chains as of the newest checkpoint
@@ -61,11 +61,12 @@ type Store struct {
 	starved        int // transactions that wait for room
 
 	vouchers         []*voucher // unconfirmed, in LSN order
-	setBackLSN       LSN        // newest transaction that took back, or covered up, what failed data writes were to fill
-	confirmed        LSN        // vouchers up to here have their bytes on the device
-	durableConfirmed LSN        // and that itself is durable
-	durableSequence  uint64     // newest frame that is durable
-	writtenSequence  uint64     // newest frame that has been written
+	toVerify         vouchedBytes
+	setBackLSN       LSN    // newest transaction that took back, or covered up, what failed data writes were to fill
+	confirmed        LSN    // vouchers up to here have their bytes on the device
+	durableConfirmed LSN    // and that itself is durable
+	durableSequence  uint64 // newest frame that is durable
+	writtenSequence  uint64 // newest frame that has been written
 }
 
 // Device is the device the store is on. The store does not close it.
@@ -126,13 +127,13 @@ func (s *Store) Info() Info {
 		Size: int64(s.super.size), ClusterSize: s.ClusterSize(), Clusters: int64(s.super.clusters()),
 		FreeClusters: s.space.free(), MetadataClusters: int64(s.super.mdClusters()), IOUnit: int(s.super.ioUnitSize),
 		MDStart: int64(s.super.md.start), MDPages: int64(s.super.mdPages()), UsedMDPages: int64(s.pages.count()),
-		Blobs: len(s.blobs), BadBlobs: len(s.bad), Recovered: s.recovered, Replayed: s.replayed,
+		Blobs: s.blobs.len(), BadBlobs: len(s.bad), Recovered: s.recovered, Replayed: s.replayed,
 		Journal: s.journalID, LastLSN: s.lastLocked(), DurableLSN: s.DurableLSN(),
 	}
 	if s.super.superBlob != noBlob {
 		i.SuperBlob = s.super.superBlob
 	}
-	if b := s.blobs[s.journalID]; b != nil {
+	if b := s.blobs.get(s.journalID); b != nil {
 		i.JournalSize = b.st.clusters() * int64(s.super.clusterSize)
 		if tag, ok, _ := journalTagOf(b.st); ok {
 			i.UUID = tag.uuid.String()
@@ -149,14 +150,14 @@ func (s *Store) Info() Info {
 func (s *Store) IDs() []BlobID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ids := make([]BlobID, 0, len(s.blobs)+len(s.bad))
-	for id := range s.blobs {
+	ids := make([]BlobID, 0, s.blobs.len()+len(s.bad))
+	for id := range s.blobs.all() {
 		ids = append(ids, id)
 	}
 	for id := range s.bad {
 		ids = append(ids, id)
 	}
-	sort.Slice(ids, func(i, j int) bool { return ids[i] < ids[j] })
+	slices.Sort(ids)
 	return ids
 }
 
@@ -187,8 +188,8 @@ func (s *Store) Stat(id BlobID) (BlobInfo, error) {
 	if err, ok := s.bad[id]; ok {
 		return BlobInfo{ID: id, Refused: err}, nil
 	}
-	b, ok := s.blobs[id]
-	if !ok {
+	b := s.blobs.get(id)
+	if b == nil {
 		return BlobInfo{}, fmt.Errorf("%s: blob %v: %w", s.dev.Name(), id, ErrNotFound)
 	}
 	return infoOf(b.st), nil
@@ -240,8 +241,8 @@ func (s *Store) lookup(id BlobID) (*Blob, error) {
 	if err, ok := s.bad[id]; ok {
 		return nil, fmt.Errorf("blob %v: %w", id, err)
 	}
-	b, ok := s.blobs[id]
-	if !ok {
+	b := s.blobs.get(id)
+	if b == nil {
 		return nil, fmt.Errorf("blob %v: %w", id, ErrNotFound)
 	}
 	if b.st.refused != nil {

@@ -48,7 +48,7 @@ func checkInvariants(t testing.TB, s *Store) {
 	clusters := newBitmap(s.super.clusters())
 	clusters.setRange(0, s.super.mdClusters())
 	owed, cost := 0, 0
-	for id, b := range s.blobs {
+	for id, b := range s.blobs.all() {
 		require.True(t, s.pages.test(int(id.page())), "root page of blob %v", id)
 		if b.st.refused != nil {
 			eachCluster(b.st, func(c clusterIndex) { clusters.set(int(c)) })

@@ -121,7 +121,7 @@ func (s *Store) dataDone(lsn LSN, err error) {
 // waits for it. The caller holds mu, which is let go while a full frame is written.
 func (s *Store) setBack(v *voucher) {
 	for s.Err() == nil {
-		b := s.blobs[v.id]
+		b := s.blobs.get(v.id)
 		if b == nil {
 			break
 		}
@@ -356,11 +356,17 @@ func (s *Store) flushPoint() flushPoint {
 	return p
 }
 
+// confirmedDurably notes that recovery will find vouchers up to lsn confirmed. The caller holds mu.
+func (s *Store) confirmedDurably(lsn LSN) {
+	s.durableConfirmed = max(s.durableConfirmed, lsn)
+	s.toVerify.drop(s.durableConfirmed)
+}
+
 // flushed takes note of a completed flush. The caller holds mu.
 func (s *Store) flushed(p flushPoint) {
 	s.durable.Store(max(s.durable.Load(), uint64(p.written)))
 	s.durableSequence = max(s.durableSequence, p.sequence)
-	s.durableConfirmed = max(s.durableConfirmed, p.carried)
+	s.confirmedDurably(p.carried)
 	if p.confirmed > s.confirmed {
 		s.confirmed = p.confirmed
 		s.vouchers = slices.DeleteFunc(s.vouchers, func(v *voucher) bool { return v.done && v.lsn <= p.confirmed })

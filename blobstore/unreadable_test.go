@@ -29,7 +29,7 @@ func ownerOf(t *testing.T, dev *bdev.Device, clean bool) (super superblock, st b
 	tx.SetXattr(id, "z", fill(3000, 3))
 	commit(t, tx)
 	require.NoError(t, s.Close())
-	st = *s.blobs[id].st
+	st = *s.blobs.get(id).st
 	require.Len(t, st.pages, 3)
 	if !clean {
 		s, err := Open(dev, OpenOptions{})
@@ -66,7 +66,7 @@ func requireIntact(t *testing.T, dev *bdev.Device, want *blobState) {
 	require.NoError(t, reopened(dev, func(s *Store) error {
 		_, err := s.Blob(want.id)
 		if err == nil {
-			require.True(t, want.equal(s.blobs[want.id].st))
+			require.True(t, want.equal(s.blobs.get(want.id).st))
 			checkInvariants(t, s)
 		}
 		return err
@@ -135,7 +135,7 @@ func TestDamagedBlobKeepsNewClusters(t *testing.T) {
 		if checkpointed {
 			require.NoError(t, s.checkpoint())
 		}
-		owned := s.blobs[st.id].st.extents
+		owned := s.blobs.get(st.id).st.extents
 		abandon(s)
 		flip(t, dev, super.pageOffset(st.pages[page])+2000)
 		s, err = Open(dev, OpenOptions{})

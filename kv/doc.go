@@ -40,7 +40,7 @@
 //
 // With the default options a store takes at most 128 MiB for blocks, four times Options.MemTableSize (4 x 16 MiB) for
 // recent writes, and less than 48 MiB for everything below Pebble: write-behind, read-ahead, metadata and device buffers
-// (46 MiB of device memory at most, 38 for each further store, and what describes the files: 300 bytes each). Caches and memtables grow on demand; a
+// (46 MiB of device memory at most, 38 for each further store, and what describes the files: 1 KiB each at most). Caches and memtables grow on demand; a
 // small store uses little of this.
 //
 // Blocks are cached twice: Options.CacheSize (32 MiB) of them ready for use, and Options.CompressedCacheSize (96 MiB) as

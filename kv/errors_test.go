@@ -63,6 +63,7 @@ var lowerErrors = map[string]struct{ cause, kind error }{
 	"blobstore.ErrOutOfRange":      {blobstore.ErrOutOfRange, nil},
 	"blobstore.ErrInvalid":         {blobstore.ErrInvalid, nil},
 	"blobstore.ErrTooLarge":        {blobstore.ErrTooLarge, nil},
+	"blobstore.ErrTooMuchVouched":  {blobstore.ErrTooMuchVouched, nil}, // blobfs commits without a voucher then
 
 	"blobfs.ErrNotExist":     {blobfs.ErrNotExist, nil},
 	"blobfs.ErrExist":        {blobfs.ErrExist, nil},

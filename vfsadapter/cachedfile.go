@@ -1,8 +1,6 @@
 package vfsadapter
 
 import (
-	"slices"
-
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -15,7 +13,7 @@ type cachedFile struct {
 // cached puts the cache before a file that Pebble opens as a table. A handle that reads ahead would lose the order of
 // its reads to a cache that answers some of them.
 func (a *FS) cached(f *file, opts []vfs.OpenOption) vfs.File {
-	if a.opts.Cache == nil || !slices.Contains(opts, vfs.RandomReadsOption) || slices.Contains(opts, vfs.SequentialReadsOption) {
+	if a.opts.Cache == nil || !opensTable(opts) {
 		return f
 	}
 	return &cachedFile{file: f, cache: a.opts.Cache}

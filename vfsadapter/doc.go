@@ -60,6 +60,9 @@
 //
 // # The cache of blocks
 //
+// The last 64 KiB of a table that Pebble opens with RandomReadsOption are read with its footer and answer what else opening
+// takes; see tail.go.
+//
 // Pebble opens a table with RandomReadsOption and reads each of its blocks with one ReadAt, always of the same bytes.
 // Options.Cache keeps them as they are, that is compressed, by what the file's content is called (blobfs.File.Version)
 // and the offset. Only whole reads without an error are kept, and nothing of a file that somebody has open for writing;

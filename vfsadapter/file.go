@@ -1,6 +1,8 @@
 package vfsadapter
 
 import (
+	"sync/atomic"
+
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/blobkv/blobkv/blobfs"
@@ -15,6 +17,8 @@ const fakeFd uintptr = 1 << 30
 type file struct {
 	f    *blobfs.File
 	name string // as it was opened, for messages and Stat
+
+	tail atomic.Pointer[tail] // of a table that was just opened; nil for others
 }
 
 var _ vfs.File = (*file)(nil)
@@ -25,6 +29,15 @@ func (f *file) Read(p []byte) (int, error) {
 }
 
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
+	if t := f.tail.Load(); t != nil {
+		ok, last := t.read(f.f, p, off)
+		if last {
+			f.tail.Store(nil)
+		}
+		if ok {
+			return len(p), nil
+		}
+	}
 	n, err := f.f.ReadAt(p, off)
 	return n, ioError("read", f.name, err)
 }
@@ -66,6 +79,11 @@ func (f *file) Prefetch(off, n int64) error {
 	return ioError("prefetch", f.name, f.f.Prefetch(off, n))
 }
 
-func (f *file) Close() error { return ioError("close", f.name, f.f.Close()) }
+func (f *file) Close() error {
+	if t := f.tail.Swap(nil); t != nil {
+		t.close()
+	}
+	return ioError("close", f.name, f.f.Close())
+}
 
 func (f *file) Fd() uintptr { return fakeFd }

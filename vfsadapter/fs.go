@@ -94,7 +94,11 @@ func (a *FS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	if err != nil {
 		return nil, pathError("open", name, err)
 	}
-	return a.checked(a.cached(applyOptions(&file{f: f, name: name}, opts), opts), name)
+	opened := applyOptions(&file{f: f, name: name}, opts)
+	if opensTable(opts) {
+		opened.tail.Store(&tail{})
+	}
+	return a.checked(a.cached(opened, opts), name)
 }
 
 // OpenReadWrite opens a file for ReadAt and WriteAt and creates it if it does not exist.
