@@ -111,7 +111,7 @@ func (p *Pool) take(class int) []byte {
 		p.mu.Unlock()
 		return b
 	}
-	drop = append(drop, p.makeRoom()...)
+	drop = append(drop, p.fitLimit()...)
 	p.mu.Unlock()
 	for _, m := range drop { // not under the lock: it is a system call
 		m.release()
@@ -142,7 +142,12 @@ func (p *Pool) Put(b []byte) {
 		panic(fmt.Sprintf("dmabuf: Put of %d bytes that Get did not give", len(b)))
 	}
 	p.mu.used -= bytes
-	keep := m.epoch == p.mu.epoch && p.mu.idle+bytes <= p.keep && p.mu.used+p.mu.idle+bytes <= p.limit
+	var drop []mapping
+	keep := m.epoch == p.mu.epoch
+	if keep {
+		drop = p.makeRoom(class+1, bytes)
+		keep = p.mu.idle+bytes <= p.keep && p.mu.used+p.mu.idle+bytes <= p.limit
+	}
 	if keep {
 		p.mu.free[class] = append(p.mu.free[class], b)
 		p.mu.idle += bytes
@@ -154,6 +159,9 @@ func (p *Pool) Put(b []byte) {
 	}
 	p.mu.Unlock()
 	if !keep {
+		m.release()
+	}
+	for _, m := range drop {
 		m.release()
 	}
 }
@@ -178,11 +186,24 @@ func (p *Pool) forgetIdle() (drop []mapping) {
 	return drop
 }
 
-// makeRoom gives idle memory up, large buffers first, until all of the pool is within its limit, and returns what to
-// release. It is called with mu held.
-func (p *Pool) makeRoom() (drop []mapping) {
-	for class := numClasses - 1; class >= 0 && p.mu.used+p.mu.idle > p.limit; class-- {
-		for n := len(p.mu.free[class]); n > 0 && p.mu.used+p.mu.idle > p.limit; n-- {
+// fitLimit gives idle memory up until all of the pool is within its limit; see forgetLarge.
+func (p *Pool) fitLimit() []mapping {
+	return p.forgetLarge(0, func() bool { return p.mu.used+p.mu.idle > p.limit })
+}
+
+// makeRoom gives idle memory of classes from least on up until bytes more may be idle: a few large buffers that nobody uses
+// shall not have small ones mapped and unmapped each time. See forgetLarge.
+func (p *Pool) makeRoom(least int, bytes int64) []mapping {
+	return p.forgetLarge(least, func() bool {
+		return p.mu.idle+bytes > p.keep || p.mu.used+p.mu.idle+bytes > p.limit
+	})
+}
+
+// forgetLarge gives idle memory up, large buffers first and none below a class, while there is too much, and returns what
+// to release. It is called with mu held.
+func (p *Pool) forgetLarge(least int, tooMuch func() bool) (drop []mapping) {
+	for class := numClasses - 1; class >= least && tooMuch(); class-- {
+		for n := len(p.mu.free[class]); n > 0 && tooMuch(); n-- {
 			drop = append(drop, p.forget(p.mu.free[class][n-1]))
 			p.mu.free[class] = p.mu.free[class][:n-1]
 			p.mu.idle -= classBytes(class)
