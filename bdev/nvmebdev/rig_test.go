@@ -30,6 +30,11 @@ const (
 // newRig opens a device on a controller with one namespace in RAM, unless the configuration has one with storage.
 func newRig(t testing.TB, sc softctrl.Config, c Config) *rig {
 	t.Helper()
+	return newRigOn(t, sc, softctrl.TransportOptions{}, c)
+}
+
+func newRigOn(t testing.TB, sc softctrl.Config, o softctrl.TransportOptions, c Config) *rig {
+	t.Helper()
 	if len(sc.Namespaces) == 0 {
 		sc.Namespaces = []softctrl.NamespaceConfig{{BlockSize: 4096}}
 	}
@@ -43,7 +48,7 @@ func newRig(t testing.TB, sc softctrl.Config, c Config) *rig {
 		r.ram = ram
 	}
 	var err error
-	r.tr, err = softctrl.NewTransport(sc, softctrl.TransportOptions{})
+	r.tr, err = softctrl.NewTransport(sc, o)
 	require.NoError(t, err)
 	r.soft = r.tr.Controller()
 	r.b, err = New(r.tr, c)
@@ -61,4 +66,6 @@ func newRig(t testing.TB, sc softctrl.Config, c Config) *rig {
 }
 
 // fast are short timeouts.
-func fast() Config { return Config{IOTimeout: rigIOTimeout, AbortTimeout: rigAbortTimeout, AdminTimeout: time.Second} }
+func fast() Config {
+	return Config{IOTimeout: rigIOTimeout, AbortTimeout: rigAbortTimeout, AdminTimeout: time.Second}
+}
