@@ -12,16 +12,17 @@ import (
 type bootState struct {
 	sequence
 	attempts int
-	index    uint16 // of the queue that is being created
+	stopped  bool // the controller stopped and started: after a reset a second attempt is worth it even without a function reset
 	pending  []uint16
 }
 
-// maxAttempts is how often a boot is tried, with a reset of the whole function before the second time.
+// maxAttempts is how often a boot is tried, with a reset of the whole function in between where the transport can do that.
 const maxAttempts = 2
 
 // start begins a boot.
 func (c *Controller) start() error {
 	c.boot.attempts++
+	c.boot.stopped = false
 	return c.bootRegisters()
 }
 
@@ -150,6 +151,7 @@ func (c *Controller) bootEnable() error {
 
 // bootIdentify asks the controller who it is.
 func (c *Controller) bootIdentify() error {
+	c.boot.stopped = true
 	c.admin.resume()
 	cmd := spec.Command{Opcode: spec.AdminIdentify, CDW10: spec.CNSController}
 	return c.boot.ask("identifying the controller", cmd, c.bootJudge, nil)

@@ -16,6 +16,7 @@ type Controller struct {
 	t      Transport
 	o      Options
 	memory *memoryMap
+	sleeps bool        // see Sleeper
 	faulty atomic.Bool // a queue has a fault to look at
 	ident  atomic.Pointer[spec.IdentifyController]
 	spaces atomic.Pointer[[]*Namespace] // usable ones, by identifier
@@ -103,6 +104,9 @@ func open(t Transport, o Options) (*Controller, error) {
 	c.queues, c.handles, c.refused = map[uint16]*Queue{}, map[uint32]*Namespace{}, map[uint32]error{}
 	c.spaces.Store(&[]*Namespace{})
 	c.boot.c, c.scan.c = c, c
+	if s, ok := t.(Sleeper); ok {
+		c.sleeps = s.Sleeps()
+	}
 	if err := c.allocate(); err != nil {
 		return nil, joinErrors(err, c.releaseAll())
 	}
@@ -164,6 +168,9 @@ func (c *Controller) releaseAll() error {
 // idle is one turn of somebody who waits: it polls the controller and pauses, longer from turn to turn.
 func (c *Controller) idle(turn int) {
 	_ = c.Poll() // the waiter sees the state itself
+	if c.sleeps && turn&(turn+1) == 0 {
+		c.admin.Wake()
+	}
 	switch {
 	case turn < 64:
 		c.o.Clock.Sleep(0)

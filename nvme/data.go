@@ -87,7 +87,8 @@ func putEntry(b []byte, v uint64) {
 	}
 }
 
-// mapScattered handles a buffer in several regions that follow each other here and not there. They must meet at pages.
+// mapScattered handles a buffer in several regions that follow each other here and not there. Regions are whole pages,
+// so they meet at pages.
 func (q *Queue) mapScattered(t *tracker, b []byte) error {
 	if t.list = q.lists.take(); t.list < 0 {
 		return errNoList
@@ -101,9 +102,7 @@ func (q *Queue) mapScattered(t *tracker, b []byte) error {
 		}
 		iova := r.iova + uint64(at-r.start)
 		n = min(left, uint64(r.end-at), page-iova&(page-1))
-		if at += uintptr(n); left != uint64(len(b)) && iova&(page-1) != 0 {
-			return fmt.Errorf("regions meet within a page of the controller: %w", ErrNotMapped)
-		}
+		at += uintptr(n)
 		switch {
 		case left == uint64(len(b)):
 			t.cmd.PRP1 = iova
@@ -112,9 +111,6 @@ func (q *Queue) mapScattered(t *tracker, b []byte) error {
 		default:
 			putEntry(list[used:], iova)
 			used += 8
-		}
-		if n < left && (iova+n)&(page-1) != 0 {
-			return fmt.Errorf("regions meet within a page of the controller: %w", ErrNotMapped)
 		}
 	}
 	t.cmd.PRP2 = q.lists.iova(t.list)

@@ -1,7 +1,9 @@
 package nvme_test
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobkv/blobkv/internal/dmabuf"
 	"github.com/blobkv/blobkv/nvme"
 	"github.com/blobkv/blobkv/nvme/softctrl"
 )
@@ -46,6 +49,8 @@ type setup struct {
 	tr    softctrl.TransportOptions
 	o     nvme.Options
 	queue nvme.QueueOptions
+	// started is called before the driver opens the controller.
+	started func(*softctrl.Controller)
 }
 
 func ram(t testing.TB, bytes int64, cache bool) *softctrl.RAM {
@@ -89,6 +94,9 @@ func tryRig(t testing.TB, s setup) (*rig, error) {
 	r.tr, err = softctrl.NewTransport(s.cfg, s.tr)
 	require.NoError(t, err)
 	r.soft = r.tr.Controller()
+	if s.started != nil {
+		s.started(r.soft)
+	}
 	r.c, err = nvme.Open(r.tr, s.o)
 	if err != nil {
 		require.Zero(t, r.tr.Mappings(), "memory is left after Open failed")
@@ -126,11 +134,19 @@ func (r *rig) buf(n int, rng *rand.Rand) []byte {
 	b := r.mem[r.used : r.used+n : r.used+n]
 	r.used += (n + 3) &^ 3
 	if rng != nil {
-		for i := range b {
-			b[i] = byte(rng.Uint32())
-		}
+		fill(b, rng)
 	}
 	return b
+}
+
+// fill makes bytes random.
+func fill(b []byte, rng *rand.Rand) {
+	for ; len(b) >= 8; b = b[8:] {
+		binary.LittleEndian.PutUint64(b, rng.Uint64())
+	}
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
 }
 
 func (r *rig) do(req nvme.Request) error { return r.q.Do(&req) }
@@ -164,4 +180,44 @@ func newRand(t testing.TB) *rand.Rand {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 7))
+}
+
+// alignedArena is page aligned memory outside the Go heap that nobody registered.
+func alignedArena(t testing.TB, n int) []byte {
+	region, err := dmabuf.NewRegion(int64(n))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, region.Free()) })
+	return region.Bytes()
+}
+
+// realClock is the system's, for tests with a server that runs by itself.
+type realClock struct{ origin time.Time }
+
+func hostClock() nvme.Clock               { return realClock{time.Now()} }
+func (c realClock) Now() time.Duration    { return time.Since(c.origin) }
+func (c realClock) Sleep(d time.Duration) { time.Sleep(d) }
+
+// serveLate makes newRig start a goroutine that serves the controller's doorbells until the test ends.
+func serveLate(t testing.TB, s *setup) *atomic.Int64 {
+	var served atomic.Int64
+	s.started = func(c *softctrl.Controller) {
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					if n := c.Process(); n > 0 {
+						served.Add(int64(n))
+					} else {
+						runtime.Gosched()
+					}
+				}
+			}
+		}()
+		t.Cleanup(func() { close(stop); <-done })
+	}
+	return &served
 }

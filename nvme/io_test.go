@@ -24,7 +24,7 @@ func TestReadWrite(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v", s.cfg), func(t *testing.T) {
 			rng := newRand(t)
 			r := newRig(t, s)
-			for range 40 {
+			for range 12 {
 				blocks := 1 + rng.IntN(1400)
 				lba := uint64(rng.IntN(numBlocks - blocks))
 				r.used = 4 * rng.IntN(2000)

@@ -30,16 +30,19 @@ func (c *Controller) reset(why error) {
 	}
 }
 
-// bootFailed tries once more after a reset of the whole function, where the transport can do that, and gives up otherwise.
+// bootFailed tries once more, after a reset of the whole function where the transport can do that, or gives up.
 func (c *Controller) bootFailed(err error) {
 	c.boot.stop()
 	c.scan.stop()
-	for !errors.Is(err, ErrGone) && c.boot.attempts < maxAttempts && c.t.Reset() == nil {
+	for !errors.Is(err, ErrGone) && c.boot.attempts < maxAttempts {
+		if reset := c.t.Reset(); reset != nil && (!c.boot.stopped || c.state == stateStarting) {
+			break
+		}
 		again := c.start()
 		if again == nil {
 			return
 		}
-		err = fmt.Errorf("%w; after a function reset: %w", err, again)
+		err = fmt.Errorf("%w; and the second time: %w", err, again)
 	}
 	c.fail(err)
 }
@@ -99,10 +102,16 @@ func (q *Queue) resume() {
 	}
 }
 
-// salvage puts commands that may be repeated in line to be sent again and fails the others.
+// salvage takes what was completed before the controller stopped, puts commands that may be repeated in line to be sent
+// again, and fails the others.
 func (q *Queue) salvage() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	var done [1]*Request
+	for q.reap(done[:]) > 0 {
+		q.finish(done[0])
+	}
+	q.fault = nil
 	for i := range q.trackers {
 		t := &q.trackers[i]
 		if t.state != trackerSent {

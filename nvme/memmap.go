@@ -75,6 +75,9 @@ func (m *memoryMap) alloc(size int) ([]byte, error) {
 func (m *memoryMap) add(r region) error {
 	r.start = address(r.bytes)
 	r.end = r.start + uintptr(len(r.bytes))
+	if (uint64(r.start)|uint64(r.end)|r.iova)&(pageSize-1) != 0 {
+		return fmt.Errorf("%d bytes at %#x, for the controller at %#x, are not whole pages: %w", len(r.bytes), r.start, r.iova, ErrInvalid)
+	}
 	old := *m.table.Load()
 	i := sort.Search(len(old), func(i int) bool { return old[i].end > r.start })
 	if i < len(old) && old[i].start < r.end {

@@ -20,8 +20,8 @@ var littleEndian = func() bool {
 
 // word is the 32-bit word at an offset of shared memory, which is 4-byte aligned.
 func word(b []byte, offset int) *uint32 {
-	_ = b[offset+3]
-	return (*uint32)(unsafe.Pointer(&b[offset]))
+	b = b[offset : offset+4] // checks the bounds without touching what is there
+	return (*uint32)(unsafe.Pointer(&b[0]))
 }
 
 // address is where a buffer lies, 0 for an empty one.

@@ -93,7 +93,7 @@ func (q *Queue) reap(done []*Request) (n int) {
 	}
 	q.head.Store(head)
 	q.stats.Completions += uint64(taken)
-	if q.unheard += taken; q.event != 0 || q.unheard >= (q.entries+3)/4 {
+	if q.unheard += taken; q.mode == modeRunning && (q.event != 0 || q.unheard >= (q.entries+3)/4) {
 		q.hear()
 	}
 	return n
@@ -220,6 +220,9 @@ func (q *Queue) Do(r *Request) error {
 		}
 		q.keep(batch[:n])
 		if i%spins == spins-1 {
+			if turn := i / spins; turn&(turn+1) == 0 { // at first, and ever more rarely
+				q.Wake()
+			}
 			q.c.idle(i / spins)
 		}
 	}

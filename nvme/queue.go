@@ -330,6 +330,23 @@ func (q *Queue) hear() {
 	}
 }
 
+// Wake tells a controller that may sleep (see Sleeper) about commands that wait. Whoever has polled in vain for a while, or is
+// about to sleep until an interrupt, calls it. On other transports, and with nothing outstanding, it does nothing: a device
+// takes the same doorbell twice for a mistake (base 2.0, figure 148).
+func (q *Queue) Wake() {
+	if !q.c.sleeps {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.mode != modeRunning || q.sent == 0 {
+		return
+	}
+	if err := q.c.t.Store32(q.sqBell.offset, q.tail); err != nil {
+		q.blame(err)
+	}
+}
+
 // blame keeps the first thing that went wrong for Controller.Poll, which acts on it. It is called with mu held.
 func (q *Queue) blame(err error) {
 	if q.fault == nil {

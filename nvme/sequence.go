@@ -16,7 +16,6 @@ type sequence struct {
 	ready    func() (bool, error) // whether it has come about; nil when the sequence is not running
 	next     func() error         // what to do then
 	call     call                 // the command it waits for
-	reply    spec.Completion
 }
 
 func (s *sequence) running() bool { return s.ready != nil }

@@ -16,7 +16,7 @@ type Transport interface {
 	Store32(offset uint32, value uint32) error
 	Store64(offset uint32, value uint64) error
 	// Window returns size bytes of BAR 0 as memory that may be loaded and stored atomically, nil where that part is not
-	// mapped. The driver rings doorbells through it, and places queues in a controller memory buffer.
+	// mapped. The driver rings doorbells through it.
 	Window(offset uint32, size int) []byte
 	// Alloc returns zeroed memory that the controller reaches at IOVA in one piece, page aligned.
 	Alloc(size int) (DMA, error)
@@ -35,6 +35,13 @@ type Transport interface {
 	Reset() error
 	// Close ends the controller's access to all memory and releases everything. The controller is to be disabled before.
 	Close() error
+}
+
+// Sleeper is a Transport to a controller that sleeps when nothing comes, because it polls doorbells in memory and nobody told
+// it: one in another process. A store through Store32 wakes it where one through Window does not.
+type Sleeper interface {
+	// Sleeps tells whether that is so.
+	Sleeps() bool
 }
 
 // DMA is memory that a controller reaches.

@@ -90,8 +90,8 @@ func New(cfg Config, mem Memory) (*Controller, error) {
 
 // word is the 32-bit word at an offset of shared memory.
 func word(b []byte, offset int) *uint32 {
-	_ = b[offset+3]
-	return (*uint32)(unsafe.Pointer(&b[offset]))
+	b = b[offset : offset+4] // checks the bounds without touching what is there
+	return (*uint32)(unsafe.Pointer(&b[0]))
 }
 
 // doorbell is a doorbell register.
@@ -253,7 +253,8 @@ func (c *Controller) disable() {
 }
 
 // Process carries out whatever doorbells in memory announce and slow commands whose time has come. It returns how many
-// commands that were; a server calls it in a loop.
+// commands that were, no more of each queue than it has entries, whatever the host does meanwhile; a server calls it in
+// a loop.
 func (c *Controller) Process() int {
 	if c.removed.Load() {
 		return 0
@@ -266,6 +267,18 @@ func (c *Controller) Process() int {
 		}
 	}
 	return n
+}
+
+// Enabled is false while doorbells mean nothing, so that nobody needs to call Process.
+func (c *Controller) Enabled() bool { return !c.removed.Load() && c.subs[0].Load() != nil }
+
+// Reset forgets all queues and commands, as a reset of the PCI function does, and ends being stuck. Nobody is in Process.
+func (c *Controller) Reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stuck = NotStuck
+	c.disable()
+	c.csts, c.cc, c.aqa, c.asq, c.acq = 0, 0, 0, 0, 0
 }
 
 // Resets and Shutdowns count what the host did to the controller.

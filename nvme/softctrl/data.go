@@ -115,7 +115,10 @@ func (c *Controller) walkSGL(s *scratch, d spec.SGL, n int, write bool) spec.Sta
 	left := n
 	switch d.Type {
 	case spec.SGLTypeData:
-		return c.dataBlock(s, d, &left, write)
+		if st := c.dataBlock(s, d, &left, write); !st.OK() {
+			return st
+		}
+		return fits(left)
 	case spec.SGLTypeSegment, spec.SGLTypeLastSegment:
 	default:
 		return spec.StatusSGLType
@@ -134,7 +137,7 @@ func (c *Controller) walkSGL(s *scratch, d spec.SGL, n int, write bool) spec.Sta
 			d.Get(b)
 			switch {
 			case d.Type == spec.SGLTypeData:
-				if st := c.dataBlock(s, d, &left, write); !st.OK() && left > 0 {
+				if st := c.dataBlock(s, d, &left, write); !st.OK() {
 					return st
 				}
 			case (d.Type == spec.SGLTypeSegment || d.Type == spec.SGLTypeLastSegment) && len(b) == spec.SGLSize && !last:
@@ -144,29 +147,28 @@ func (c *Controller) walkSGL(s *scratch, d spec.SGL, n int, write bool) spec.Sta
 			}
 		}
 		if !more {
-			if left > 0 {
-				return spec.StatusDataSGLLength
-			}
-			return spec.StatusSuccess
+			return fits(left)
 		}
 	}
 	return spec.StatusInvalidSGLSegment
 }
 
-// dataBlock adds the memory of one descriptor.
-func (c *Controller) dataBlock(s *scratch, d spec.SGL, left *int, write bool) spec.Status {
-	k := min(int(d.Length), *left)
-	if k == 0 {
-		return spec.StatusDataSGLLength
-	}
-	*left -= k
-	if st := c.part(s, d.Address, k, write); !st.OK() {
-		return st
-	}
-	if *left > 0 {
+// fits tells whether descriptors described all of the data.
+func fits(left int) spec.Status {
+	if left > 0 {
 		return spec.StatusDataSGLLength
 	}
 	return spec.StatusSuccess
+}
+
+// dataBlock adds the memory of one descriptor; what is more than the command's data is left out.
+func (c *Controller) dataBlock(s *scratch, d spec.SGL, left *int, write bool) spec.Status {
+	k := min(int(d.Length), *left)
+	*left -= k
+	if k == 0 {
+		return spec.StatusSuccess
+	}
+	return c.part(s, d.Address, k, write)
 }
 
 // toHost copies data to where a command wants it; what does not fit is left out.

@@ -17,11 +17,13 @@ const (
 	StuckEnabled        // stays ready when it is disabled
 )
 
-// SetStuck makes CSTS.RDY stick, from the next change of CC.EN on.
+// SetStuck makes CSTS.RDY stick, from the next change of CC.EN on. NotStuck lets it follow again.
 func (c *Controller) SetStuck(s Stuck) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stuck = s
+	if c.stuck = s; s == NotStuck && !c.cc.EN() {
+		c.csts = 0
+	}
 }
 
 // Action is what a Fault does to a command.

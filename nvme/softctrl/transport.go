@@ -219,11 +219,7 @@ func (t *Transport) Reset() error {
 	if err := t.gone(); err != nil {
 		return err
 	}
-	t.ctrl.mu.Lock()
-	defer t.ctrl.mu.Unlock()
-	t.ctrl.stuck = NotStuck
-	t.ctrl.disable()
-	t.ctrl.csts = 0
+	t.ctrl.Reset()
 	return nil
 }
 
