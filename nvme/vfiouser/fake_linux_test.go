@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -134,6 +135,20 @@ func checkFDs(t *testing.T) {
 	t.Cleanup(func() { require.Equal(t, before, count(), "file descriptors") })
 }
 
+// countSockets counts the sockets that this process has open.
+func countSockets(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	n := 0
+	for _, e := range list {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
 // served is a server that runs in this process.
 type served struct {
 	*Server
@@ -185,15 +200,14 @@ func (v *served) wait(t *testing.T, text string) string {
 	}
 }
 
-// ring is the host's side of the fake device.
-type ring struct {
-	c    *Client
+// hostRing is the host's side of the fake device.
+type hostRing struct {
 	mem  []byte
 	tail uint32
 	door *uint32
 }
 
-func newRing(t *testing.T, c *Client) *ring {
+func newRing(t *testing.T, c *Client) *hostRing {
 	t.Helper()
 	m, err := c.Alloc(ringSize * descSize)
 	require.NoError(t, err)
@@ -201,11 +215,11 @@ func newRing(t *testing.T, c *Client) *ring {
 	require.NoError(t, c.Store32(regCC, 1))
 	w := c.Window(barRegisters, 4)
 	require.NotNil(t, w)
-	return &ring{c: c, mem: m.Bytes, door: (*uint32)(unsafe.Pointer(&w[0]))}
+	return &hostRing{mem: m.Bytes, door: (*uint32)(unsafe.Pointer(&w[0]))}
 }
 
 // copy has the device copy and returns its status.
-func (r *ring) copy(t *testing.T, from, to uint64, n int) uint64 {
+func (r *hostRing) copy(t *testing.T, from, to uint64, n int) uint64 {
 	t.Helper()
 	status := r.start(from, to, n)
 	for end := time.Now().Add(20 * time.Second); ; {
@@ -218,7 +232,7 @@ func (r *ring) copy(t *testing.T, from, to uint64, n int) uint64 {
 	}
 }
 
-func (r *ring) start(from, to uint64, n int) *uint64 {
+func (r *hostRing) start(from, to uint64, n int) *uint64 {
 	le := binary.LittleEndian
 	d := r.mem[int(r.tail%ringSize)*descSize:][:descSize]
 	le.PutUint64(d[0:], from)
