@@ -50,10 +50,9 @@ func (f *fakeController) Attach(h Host) (Controller, error) {
 	if f.refuses != nil {
 		return nil, f.refuses
 	}
-	f.Reset()
 	f.host = h
 	f.attached.Store(true)
-	return f, nil
+	return f, f.Reset()
 }
 
 func (f *fakeController) Detach() {
@@ -63,11 +62,12 @@ func (f *fakeController) Detach() {
 
 func (f *fakeController) Enabled() bool { return f.regs[regCC]&1 != 0 }
 
-func (f *fakeController) Reset() {
+func (f *fakeController) Reset() error {
 	clear(f.regs[:])
 	binary.LittleEndian.PutUint64(f.regs[regCap:], fakeCap)
 	f.head = 0
 	f.resets.Add(1)
+	return nil
 }
 
 func (f *fakeController) Load(offset uint32, size int) (uint64, error) {
@@ -158,9 +158,10 @@ type served struct {
 	stop func()
 }
 
-func serve(t *testing.T, fake *fakeController, o ServerOptions) *served {
+func serve(t *testing.T, device Device, o ServerOptions) *served {
 	t.Helper()
 	checkFDs(t)
+	fake, _ := device.(*fakeController)
 	v := &served{dir: filepath.Join(t.TempDir(), "dev"), fake: fake, log: make(chan string, 4096)}
 	o.Log = func(text string) {
 		select {
@@ -168,7 +169,7 @@ func serve(t *testing.T, fake *fakeController, o ServerOptions) *served {
 		default:
 		}
 	}
-	s, err := Listen(v.dir, fake, o)
+	s, err := Listen(v.dir, device, o)
 	require.NoError(t, err)
 	v.Server = s
 	ctx, cancel := context.WithCancel(context.Background())

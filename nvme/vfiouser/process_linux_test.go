@@ -23,6 +23,7 @@ const (
 	dirEnv     = "VFIOUSER_DIR"
 	roleServer = "server"
 	roleClient = "client"
+	roleSoft   = "soft" // serves a software controller
 )
 
 func TestMain(m *testing.M) {
@@ -45,6 +46,7 @@ func play(role, dir string) error {
 }
 
 var roles = map[string]func(dir string) error{
+	roleSoft: serveSoft,
 	roleServer: func(dir string) error {
 		s, err := Listen(dir, newFake(), ServerOptions{})
 		if err != nil {
@@ -93,7 +95,7 @@ func copyForEver(c *Client, ready func()) error {
 }
 
 // spawn starts this test binary in a role and waits until it is ready.
-func spawn(t *testing.T, role, dir string) *exec.Cmd {
+func spawn(t testing.TB, role, dir string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -110,7 +112,7 @@ func spawn(t *testing.T, role, dir string) *exec.Cmd {
 }
 
 // kill is kill -9.
-func kill(t *testing.T, cmd *exec.Cmd) {
+func kill(t testing.TB, cmd *exec.Cmd) {
 	t.Helper()
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
