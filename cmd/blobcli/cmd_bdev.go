@@ -19,7 +19,7 @@ func (c *cli) bdevCommand() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use: "info", Short: "Size and properties of the device", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return c.bdevInfo() },
-	}, c.perfCommand())
+	}, c.perfCommand(), c.exportCommand())
 	return cmd
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/blobkv/blobkv/blobfs"
 	"github.com/blobkv/blobkv/blobstore"
 	"github.com/blobkv/blobkv/cmd/blobcli/internal/fusemount"
+	"github.com/blobkv/blobkv/nvme/vfiouser"
 )
 
 // Exit codes are stable: scripts may rely on them. A code that is not listed must be treated as failure.
@@ -35,13 +36,13 @@ const exitCodeHelp = `  0    done
   2    wrong arguments
   3    the device holds no store, one of another type, or one of a newer version
   4    check found problems, or perf --verify found wrong content
-  5    the device is in use by another process
+  5    the device, or the folder of bdev export, is in use by another process
   6    no such device, blob, file or directory
   7    no space left
   8    metadata is corrupt or truncated
   9    refused: the device holds something else or cannot be written, or the blob needs what is not supported
   10   mount: this machine or user cannot mount through FUSE
-  130  interrupted (mount ends with 0: that is how one unmounts)`
+  130  interrupted (mount and bdev export end with 0: that is how one ends them)`
 
 // usageError is a wrong command line.
 type usageError struct{ err error }
@@ -68,6 +69,7 @@ var exitCodes = []struct {
 	{errContent, exitFindings},
 	{open.ErrName, exitUsage},
 	{bdev.ErrInUse, exitInUse},
+	{vfiouser.ErrInUse, exitInUse},
 	{fusemount.ErrUnavailable, exitNoFUSE},
 	{blobstore.ErrOccupied, exitRefused},
 	{blobstore.ErrUnsupportedBlob, exitRefused},
