@@ -205,7 +205,7 @@ func (q *queue) errors(rs []*nvme.Request) []error {
 }
 
 // Wait sleeps until a completion may be there; see bdev.Queue.
-func (q *queue) Wait(timeout time.Duration) { q.wait.sleep(timeout) }
+func (q *queue) Wait(timeout time.Duration) { q.wait.sleep(q.q, timeout) }
 
 // Close deletes the queue pair. One of a controller that is gone is gone with it.
 func (q *queue) Close() error {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/nvme"
-	"github.com/blobkv/blobkv/nvme/spec"
 )
 
 // Sleeps of a poller without an interrupt grow from the first to the last: what is waited for is late already.
@@ -19,15 +18,11 @@ const (
 type waiter struct {
 	event eventfd // signalled by the queue's interrupt, if it has one
 	nap   time.Duration
-	wake  nvme.Transport // of a controller that may sleep, nil otherwise
 }
 
 // openQueue opens a queue pair, with an interrupt where that pays and there is a vector left for it.
 func (b *Backend) openQueue() (*nvme.Queue, waiter, error) {
 	w := waiter{event: noEvent, nap: firstNap}
-	if b.o.kind == kindSocket {
-		w.wake = b.o.t
-	}
 	if b.wantsInterrupt() && b.o.t.Vectors() > 1 { // vector 0 is the admin queue's
 		event, err := newEventFD()
 		if err != nil {
@@ -60,10 +55,11 @@ func (b *Backend) wantsInterrupt() bool {
 // found is told that the last poll found something.
 func (w *waiter) found() { w.nap = firstNap }
 
-// sleep returns when the queue may have something, or the time is over.
-func (w *waiter) sleep(timeout time.Duration) {
-	if w.wake != nil && w.nap == firstNap {
-		_, _ = w.wake.Load32(spec.RegCSTS) // any message wakes it; that it is gone, the watcher sees
+// sleep returns when the queue may have something, or the time is over. A controller that may sleep itself is woken before
+// the first time.
+func (w *waiter) sleep(q *nvme.Queue, timeout time.Duration) {
+	if w.nap == firstNap {
+		q.Wake()
 	}
 	if w.event.is() {
 		w.nap = lastNap

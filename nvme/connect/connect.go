@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/blobkv/blobkv/nvme"
 	"github.com/blobkv/blobkv/nvme/vfio"
@@ -56,11 +57,21 @@ func (t Target) String() string {
 
 // Open opens the transport. Nothing is written to the controller.
 func (t Target) Open() (nvme.Transport, error) {
-	if t.Socket != "" {
-		return opened(vfiouser.Open(t.Socket, vfiouser.Options{}))
+	if t.Socket == "" {
+		return opened(vfio.Open(t.PCI, vfio.Options{}))
 	}
-	return opened(vfio.Open(t.PCI, vfio.Options{}))
+	deadline := time.Now().Add(patience)
+	for wait := time.Millisecond; ; wait *= 2 {
+		c, err := vfiouser.Open(t.Socket, vfiouser.Options{})
+		if !errors.Is(err, vfiouser.ErrInUse) || time.Now().Add(wait).After(deadline) {
+			return opened(c, err)
+		}
+		time.Sleep(wait)
+	}
 }
+
+// patience is how long a server is asked again that says it has a client: one that has just gone, it may not know of yet.
+const patience = time.Second
 
 // opened keeps a nil pointer from becoming a non-nil interface.
 func opened[T nvme.Transport](t T, err error) (nvme.Transport, error) {
