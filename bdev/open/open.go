@@ -65,8 +65,8 @@ func (s *Spec) merge(o Options) {
 
 // name is what errors and tools print, and what opens the same device again: without what only this opening wants.
 func (s Spec) name() string {
-	n := Spec{Scheme: s.Scheme, Path: s.Path, Block: s.Block, Namespace: s.Namespace}
-	if s.isMemory() {
+	n := Spec{Scheme: s.Scheme, Path: s.Path, Block: s.Block, Controller: s.Controller, Namespace: s.Namespace}
+	if s.InMemory() {
 		n.Size = s.Size
 	}
 	return n.String()
@@ -83,7 +83,7 @@ func openBackend(s Spec, o Options) (backend, error) {
 	case schemeMalloc:
 		return asBackend(mallocbdev.New(mallocbdev.Config{Size: s.Size, BlockSize: s.Block}))
 	case schemeNVMe:
-		return asBackend(nvmebdev.Open(s.Path, nvmeConfig(s, o)))
+		return asBackend(nvmebdev.Open(s.Controller, nvmeConfig(s, o)))
 	case schemeSim:
 		return asBackend(nvmebdev.NewSim(nvmebdev.SimConfig{Size: s.Size, BlockSize: s.Block, Config: nvmeConfig(s, o)}))
 	case schemeAIO:

@@ -48,11 +48,13 @@ func parse(name string) (s Spec, err error) {
 	if err := s.setOptions(options); err != nil {
 		return s, err
 	}
-	if s.isMemory() {
+	if s.InMemory() {
 		return s, s.setMemorySize(target)
 	}
 	if s.Path, err = decode(target); err == nil && scheme == schemeNVMe {
-		return s, s.setController(s.Path)
+		target := s.Path
+		s.Path = ""
+		return s, s.setController(target)
 	}
 	switch {
 	case err != nil:
@@ -93,8 +95,8 @@ func isKnown(scheme string) bool {
 	return false
 }
 
-// isMemory tells whether the device is made in memory, of the size that the name gives.
-func (s *Spec) isMemory() bool { return s.Scheme == schemeMalloc || s.Scheme == schemeSim }
+// InMemory tells whether the device is made in memory, of the size that the name gives, and gone when it is closed.
+func (s Spec) InMemory() bool { return s.Scheme == schemeMalloc || s.Scheme == schemeSim }
 
 // setController reads 0000:01:00.0, 0000:01:00.0/1 and vfio-user:/path/to/dir. What follows the slash of an address is the
 // namespace.
@@ -113,7 +115,7 @@ func (s *Spec) setController(target string) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, ErrName)
 	}
-	s.Path = t.String()
+	s.Controller = t.String()
 	return nil
 }
 

@@ -63,7 +63,8 @@ type cli struct {
 
 const long = `blobcli looks into a store, checks it, moves files in and out, mounts it, and measures the device below it.
 
-A device is one string: aio:/var/lib/app/store.img, file:/x.img, malloc:1GiB, or a bare path.
+A device is one string: aio:/var/lib/app/store.img, file:/x.img, malloc:1GiB, nvme:0000:01:00.0/1,
+nvme:vfio-user:/path/to/dir, nvme-sim:1GiB, or a bare path.
 Everything is read-only unless the verb writes (init, put, rm, mount --rw, bdev perf with writes, bdev export).
 
 Exit codes:
