@@ -54,16 +54,16 @@ const (
 
 // Health is how the medium below a device is doing, as the device counts it.
 type Health struct {
-	Warnings         []string // what the device warns of, in words; empty is well
-	TemperatureC     int
-	SparePercent     int // spare blocks that are left
-	WearPercent      int // of the life that the maker expected; may exceed 100
-	BytesRead        uint64
-	BytesWritten     uint64
-	PowerOnHours     uint64
-	UnsafeShutdowns  uint64
-	MediaErrors      uint64 // data that could not be recovered
-	ControllerResets uint64 // since the device was opened
+	Warnings         []string `json:"warnings"` // what the device warns of, in words; empty is well
+	TemperatureC     int      `json:"temperature_celsius"`
+	SparePercent     int      `json:"spare_percent"` // spare blocks that are left
+	WearPercent      int      `json:"wear_percent"`  // of the life that the maker expected; may exceed 100
+	BytesRead        uint64   `json:"bytes_read"`
+	BytesWritten     uint64   `json:"bytes_written"`
+	PowerOnHours     uint64   `json:"power_on_hours"`
+	UnsafeShutdowns  uint64   `json:"unsafe_shutdowns"`
+	MediaErrors      uint64   `json:"media_errors"`      // data that could not be recovered
+	ControllerResets uint64   `json:"controller_resets"` // since the device was opened
 }
 
 // Backend is what a module implements. The core (Device) calls it with requests that are already validated, split

@@ -88,7 +88,7 @@ func (c *cli) command() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().StringVarP(&c.device, "device", "d", "", "device that holds the store, e.g. aio:/tmp/store.img")
 	root.PersistentFlags().StringVar(&c.format, "format", formatText, "output format: text or json")
-	root.AddCommand(c.initCommand(), c.infoCommand(), c.checkCommand(), c.blobCommand(), c.dumpCommand(), c.fsCommand(), c.bdevCommand(), c.mountCommand())
+	root.AddCommand(c.initCommand(), c.infoCommand(), c.checkCommand(), c.blobCommand(), c.dumpCommand(), c.fsCommand(), c.bdevCommand(), c.mountCommand(), c.nvmeCommand())
 	root.AddCommand(c.fileCommands(true)...)
 	strictArgs(root)
 	return root
