@@ -28,11 +28,42 @@ type Properties struct {
 	Durable         bool  // what a flush covers survives power loss (false for RAM)
 	Sparse          bool  // an image file: fresh ranges cost host metadata, Allocate and Unmap pay off
 	ReadOnly        bool
-	Native          OpSet  // operations the backend carries out itself; read and write always, compare-and-write never
-	Sync            OpSet  // of these, the ones that run through Backend.Execute and may block
-	FUA             bool   // a queued write honours Request.FUA; otherwise the core flushes after it
-	QueueDepth      int    // requests one Queue takes before it says full
-	Note            string // what an operator should know, e.g. "O_DIRECT refused by tmpfs: buffered I/O"
+	Unmapped        Unmapped // what a range reads as after OpUnmap
+	Native          OpSet    // operations the backend carries out itself; read and write always
+	Sync            OpSet    // of these, the ones that run through Backend.Execute and may block
+	FUA             bool     // a queued write honours Request.FUA; otherwise the core flushes after it
+	QueueDepth      int      // requests one Queue takes before it says full
+	MaxCompareWrite int      // bytes; a native OpCompareAndWrite, which goes through a queue, takes no more; longer ones are emulated
+	// Reaches tells whether the device reaches a buffer where it is; nil for any. The core bounces others through memory of
+	// a pool (dmabuf), which the device has to reach. Asked for each request, by any goroutine.
+	Reaches func(b []byte) bool
+	// Health reads how the medium is doing, waiting for the device; nil where there is nothing to read.
+	Health func() (Health, error)
+	Note   string // what an operator should know, e.g. "O_DIRECT refused by tmpfs: buffered I/O"
+}
+
+// Unmapped is what a range reads as after OpUnmap.
+type Unmapped uint8
+
+// The kinds of unmapped ranges.
+const (
+	UnmappedOldOrZeros Unmapped = iota // block by block the old data or zeros
+	UnmappedZeros                      // zeros, where the device acted on the hint; the old data where it did not
+	UnmappedAnything                   // the device does not say, or says all ones
+)
+
+// Health is how the medium below a device is doing, as the device counts it.
+type Health struct {
+	Warnings         []string `json:"warnings"` // what the device warns of, in words; empty is well
+	TemperatureC     int      `json:"temperature_celsius"`
+	SparePercent     int      `json:"spare_percent"` // spare blocks that are left
+	WearPercent      int      `json:"wear_percent"`  // of the life that the maker expected; may exceed 100
+	BytesRead        uint64   `json:"bytes_read"`
+	BytesWritten     uint64   `json:"bytes_written"`
+	PowerOnHours     uint64   `json:"power_on_hours"`
+	UnsafeShutdowns  uint64   `json:"unsafe_shutdowns"`
+	MediaErrors      uint64   `json:"media_errors"`      // data that could not be recovered
+	ControllerResets uint64   `json:"controller_resets"` // since the device was opened
 }
 
 // Backend is what a module implements. The core (Device) calls it with requests that are already validated, split

@@ -143,7 +143,7 @@ func (c *Channel) split(r *Request) {
 func (c *Channel) submitBacklog() {
 	for c.backlog.head != nil {
 		p := c.backlog.head
-		if p.user == nil && p.parent != nil && !dmabuf.IsAligned(p.Buf, c.d.props.BufferAlign) {
+		if p.user == nil && p.parent != nil && !c.d.reaches(p.Buf) {
 			b, ok := c.mem.TryGet(len(p.Buf))
 			if !ok {
 				return

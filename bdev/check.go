@@ -60,7 +60,12 @@ func (d *Device) isQueued(r *Request) bool {
 
 // fits tells whether the backend takes the request as it is.
 func (d *Device) fits(r *Request) bool {
-	return !r.Op.hasBuffer() || d.piece(r.Offset, len(r.Buf)) == len(r.Buf) && dmabuf.IsAligned(r.Buf, d.props.BufferAlign)
+	return !r.Op.hasBuffer() || d.piece(r.Offset, len(r.Buf)) == len(r.Buf) && d.reaches(r.Buf)
+}
+
+// reaches tells whether the backend takes a buffer where it is.
+func (d *Device) reaches(b []byte) bool {
+	return dmabuf.IsAligned(b, d.props.BufferAlign) && (d.props.Reaches == nil || d.props.Reaches(b))
 }
 
 // piece is how much of a range the backend takes in one request.

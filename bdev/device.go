@@ -129,7 +129,7 @@ func (d *Device) Write(p []byte, off int64) error { return d.do(OpWrite, p, off,
 // Flush makes every write that completed before the call durable. Concurrent calls share flushes.
 func (d *Device) Flush() error { return d.do(OpFlush, nil, 0, 0) }
 
-// Unmap tells the device that the range is not needed; it then reads as its old data or as zeros.
+// Unmap tells the device that the range is not needed; it then reads as Properties.Unmapped says.
 func (d *Device) Unmap(off, n int64) error { return d.do(OpUnmap, nil, off, n) }
 
 // WriteZeroes makes the range read as zeros.
@@ -244,6 +244,31 @@ func (d *Device) completed(r *Request, err error) {
 	}
 	r.finish(r.wrap(err))
 	ch.inflight.Add(-1)
+}
+
+// Health reads how the medium is doing; ErrUnsupported where the device does not tell.
+func (d *Device) Health() (Health, error) {
+	if d.props.Health == nil {
+		return Health{}, fmt.Errorf("%s: health: %w", d.name, ErrUnsupported)
+	}
+	ch := d.shared[0]
+	if err := d.enter(ch); err != nil {
+		return Health{}, fmt.Errorf("%s: health: %w", d.name, err)
+	}
+	defer ch.inflight.Add(-1)
+	h, err := d.props.Health()
+	if err != nil {
+		return Health{}, fmt.Errorf("%s: health: %w", d.name, err)
+	}
+	return h, nil
+}
+
+// Resized takes notice of a size in bytes that the device has got from elsewhere; part of a block at its end does not count.
+// Requests beyond a smaller end fail from now on, those under way by themselves. It never blocks.
+func (d *Device) Resized(size int64) {
+	if size >= 0 {
+		d.size.Store(size &^ int64(d.props.BlockSize-1))
+	}
 }
 
 // Resize changes the size of the device in bytes, a multiple of the block size; ErrUnsupported where it has none

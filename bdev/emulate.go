@@ -75,6 +75,9 @@ func difference(a, b []byte) int64 {
 func (d *Device) compareAndWrite(r *Request) error {
 	d.ranges.lock(r.Offset, int64(len(r.Buf)))
 	defer d.ranges.unlock(r.Offset)
+	if n := len(r.Buf); n <= d.props.MaxCompareWrite && d.piece(r.Offset, n) == n {
+		return d.nativeCompareAndWrite(r)
+	}
 	if err := d.compare(r.Offset, r.Expect); err != nil {
 		return err
 	}
@@ -85,6 +88,25 @@ func (d *Device) compareAndWrite(r *Request) error {
 		return d.flushShared()
 	}
 	return nil
+}
+
+// nativeCompareAndWrite hands a compare-and-write to the backend, both buffers in device memory. The lock on the range
+// remains: the device promises nothing towards compare-and-writes that are emulated.
+func (d *Device) nativeCompareAndWrite(r *Request) error {
+	n := len(r.Buf)
+	both := deviceMemory(2 * n)
+	defer dmabuf.Default.Put(both)
+	copy(both, r.Buf)
+	copy(both[n:], r.Expect)
+	w := GetRequest()
+	defer PutRequest(w)
+	w.Op, w.Offset, w.FUA, w.Buf, w.Expect = r.Op, r.Offset, r.FUA, both[:n], both[n:2*n]
+	w.dev, w.internal = d, true
+	w.state.Store(stateInFlight)
+	w.ch = d.home(w)
+	w.ch.sendWhole(w)
+	w.ch.wait(w)
+	return w.err
 }
 
 func (d *Device) copyRange(r *Request) error {

@@ -13,6 +13,16 @@ func (o Op) String() string {
 	return "unknown operation"
 }
 
+var unmappedNames = [...]string{UnmappedOldOrZeros: "old data or zeros", UnmappedZeros: "zeros", UnmappedAnything: "anything"}
+
+// String is what such a range reads as, in words.
+func (u Unmapped) String() string {
+	if int(u) < len(unmappedNames) {
+		return unmappedNames[u]
+	}
+	return "unknown"
+}
+
 // Ops makes a set.
 func Ops(ops ...Op) OpSet {
 	var s OpSet

@@ -47,6 +47,8 @@ func (p Properties) validate() error {
 		return fmt.Errorf("boundary %d is no multiple of the block size %d: %w", p.OptimalBoundary, p.BlockSize, ErrInvalid)
 	case p.WriteCache && !p.Native.Has(OpFlush):
 		return fmt.Errorf("a volatile write cache without a flush: %w", ErrInvalid)
+	case p.Native.Has(OpCompareAndWrite) != (p.MaxCompareWrite > 0) || p.MaxCompareWrite < 0 || p.MaxCompareWrite > maxPiece:
+		return fmt.Errorf("native compare and write of %d bytes: %w", p.MaxCompareWrite, ErrInvalid)
 	case p.QueueDepth < 1:
 		return fmt.Errorf("queue depth %d: %w", p.QueueDepth, ErrInvalid)
 	}

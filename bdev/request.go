@@ -17,7 +17,7 @@ const (
 	OpRead            Op = iota // fill Buf
 	OpWrite                     // store Buf
 	OpFlush                     // make completed writes durable
-	OpUnmap                     // the range is not needed; it then reads as its old data or as zeros. A hint
+	OpUnmap                     // the range is not needed; it then reads as Properties.Unmapped says. A hint
 	OpWriteZeroes               // the range reads as zeros
 	OpAllocate                  // reserve host space for the range; contents unchanged. A no-op where that has no meaning
 	OpCompare                   // ErrMiscompare unless the range holds Buf

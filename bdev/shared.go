@@ -57,6 +57,12 @@ func (c *shared) send(r *Request) {
 	c.split(r)
 }
 
+// sendWhole is send for what is not to be cut.
+func (c *shared) sendWhole(r *Request) {
+	r.polled = true
+	c.submit(r)
+}
+
 // submit hands one request to the queue, or to a leader who does so soon. It waits for room when the queue is full.
 func (c *shared) submit(r *Request) {
 	if c.gather.open.Load() && c.leave(r) {

@@ -24,11 +24,11 @@ type splitter struct {
 	d       *Device
 	r       *Request
 	off     int  // bytes of the parent that have been cut
-	bounced bool // the memory is not aligned for the backend
+	bounced bool // the backend does not take the memory
 }
 
 func newSplitter(d *Device, r *Request) splitter {
-	return splitter{d: d, r: r, bounced: !dmabuf.IsAligned(r.Buf, d.props.BufferAlign)}
+	return splitter{d: d, r: r, bounced: !d.reaches(r.Buf)}
 }
 
 // next makes the next piece, nil after the last.

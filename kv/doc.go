@@ -16,6 +16,7 @@
 //	/var/lib/app/store.img           an image file, through Linux AIO, or plain file calls elsewhere
 //	aio:/dev/sdb?policy=poll         Linux AIO on a block device
 //	aio:/var/lib/app/store.img?size=64GiB
+//	nvme:0000:01:00.0/1              an NVMe drive driven from this process, with no kernel on the data path (docs/nvme.md)
 //	malloc:1GiB                      RAM, gone at Close
 //
 // Options.CreateIfMissing makes the image file (mode 0600, sparse) and the store. A device that holds anything else (a

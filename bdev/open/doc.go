@@ -3,6 +3,9 @@
 //	malloc:1GiB                    RAM, gone at close
 //	aio:/var/lib/app/store.img     Linux AIO on an image file or block device, direct I/O
 //	file:/var/lib/app/store.img    portable file I/O
+//	nvme:0000:01:00.0/1            namespace 1 of an NVMe drive bound to vfio-pci, driven from this process
+//	nvme:vfio-user:/path/dir?ns=1  the same of a controller that another process serves there
+//	nvme-sim:1GiB                  RAM behind the NVMe driver and a software controller, gone at close
 //	/var/lib/app/store.img         aio on Linux, file elsewhere
 //
 // Options follow a question mark: aio:/x.img?size=64GiB&policy=poll. A question mark or percent sign in a path is

@@ -10,6 +10,7 @@ import (
 	"github.com/blobkv/blobkv/bdev/aiobdev"
 	"github.com/blobkv/blobkv/bdev/filebdev"
 	"github.com/blobkv/blobkv/bdev/mallocbdev"
+	"github.com/blobkv/blobkv/bdev/nvmebdev"
 )
 
 // DefaultImageSize is the size of a new image whose name gives none, in bytes. Images are sparse: it bounds what they
@@ -42,7 +43,11 @@ func Device(name string, o Options) (*bdev.Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("device %q: %w", name, err)
 	}
-	return bdev.New(s.name(), b, bdev.Options{Policy: *s.Policy, Channels: s.Channels, Fresh: b.Fresh()})
+	d, err := bdev.New(s.name(), b, bdev.Options{Policy: *s.Policy, Channels: s.Channels, Fresh: b.Fresh()})
+	if n, ok := b.(*nvmebdev.Backend); ok && err == nil {
+		n.OnResize(d.Resized)
+	}
+	return d, err
 }
 
 // merge takes from the options what the name does not say.
@@ -60,8 +65,8 @@ func (s *Spec) merge(o Options) {
 
 // name is what errors and tools print, and what opens the same device again: without what only this opening wants.
 func (s Spec) name() string {
-	n := Spec{Scheme: s.Scheme, Path: s.Path, Block: s.Block}
-	if s.Scheme == schemeMalloc {
+	n := Spec{Scheme: s.Scheme, Path: s.Path, Block: s.Block, Controller: s.Controller, Namespace: s.Namespace}
+	if s.InMemory() {
 		n.Size = s.Size
 	}
 	return n.String()
@@ -77,6 +82,10 @@ func openBackend(s Spec, o Options) (backend, error) {
 	switch s.Scheme {
 	case schemeMalloc:
 		return asBackend(mallocbdev.New(mallocbdev.Config{Size: s.Size, BlockSize: s.Block}))
+	case schemeNVMe:
+		return asBackend(nvmebdev.Open(s.Controller, nvmeConfig(s, o)))
+	case schemeSim:
+		return asBackend(nvmebdev.NewSim(nvmebdev.SimConfig{Size: s.Size, BlockSize: s.Block, Config: nvmeConfig(s, o)}))
 	case schemeAIO:
 		c := aiobdev.Options{ReadOnly: o.ReadOnly, Create: o.Create, Size: imageSize(s, o), BlockSize: s.Block}
 		return asBackend(aiobdev.Open(s.Path, c))
@@ -84,6 +93,10 @@ func openBackend(s Spec, o Options) (backend, error) {
 		c := filebdev.Config{ReadOnly: o.ReadOnly, Create: o.Create, Size: imageSize(s, o), BlockSize: s.Block}
 		return asBackend(filebdev.Open(s.Path, c))
 	}
+}
+
+func nvmeConfig(s Spec, o Options) nvmebdev.Config {
+	return nvmebdev.Config{Namespace: s.Namespace, ReadOnly: o.ReadOnly, Queues: s.Queues, Policy: *s.Policy}
 }
 
 // asBackend keeps a nil pointer from becoming a non-nil interface.

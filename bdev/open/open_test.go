@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -48,9 +50,21 @@ func TestParseRefuses(t *testing.T) {
 		"aio:":                   "no path",
 		"nvm:0000:01:00.0":       "malloc, aio, file",
 		"AIO:/x":                 "unknown scheme",
-		"aio:/x?speed=3":         "size, block, policy, channels",
+		"aio:/x?speed=3":         "size, block, policy, channels, ns, queues",
 		"aio:/x?size=1G&size=2G": "twice",
 		"malloc:1G?size=1G":      "twice",
+		"nvme:":                  "PCI address",
+		"nvme:nowhere":           "PCI address",
+		"nvme:01:00.0/0":         "want a number from 1",
+		"nvme:01:00.0/1?ns=2":    "twice",
+		"nvme:01:00.0?ns=x":      "want a number from 1",
+		"nvme:01:00.0?size=1G":   "means nothing for nvme",
+		"nvme:01:00.0?block=512": "means nothing for nvme",
+		"nvme:01:00.0?queues=0":  "1 to 128",
+		"nvme:vfio-user:":        "no path",
+		"nvme-sim:":              "not a size",
+		"nvme-sim:1G?ns=1":       "means nothing for nvme-sim",
+		"aio:/x?queues=2":        "means nothing for aio",
 		"malloc:":                "not a size",
 		"malloc:0":               "size 0",
 		"malloc:big":             "not a size",
@@ -165,6 +179,48 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 	}
 	_, err := Device("file:"+t.TempDir(), Options{})
 	require.ErrorIs(t, err, bdev.ErrUnsupported)
+}
+
+func TestNVMeNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"nvme:0000:01:00.0":                       "nvme:0000:01:00.0",
+		"nvme:01:00.0/3":                          "nvme:0000:01:00.0?ns=3",
+		"nvme:0000:01:00.0?queues=4&ns=1":         "nvme:0000:01:00.0?ns=1&queues=4",
+		"nvme:vfio-user:/run/x/y?ns=1":            "nvme:vfio-user:/run/x/y?ns=1",
+		"nvme:vfio-user:/run/a%3Fb%25?channels=2": "nvme:vfio-user:/run/a%3Fb%25?channels=2",
+		"nvme-sim:1GiB?block=512":                 "nvme-sim:1GiB?block=512",
+		"nvme-sim:?size=1GiB&policy=sleep":        "nvme-sim:1GiB?policy=sleep",
+	} {
+		if runtime.GOOS == "windows" && strings.Contains(name, "vfio-user") {
+			continue // absolute paths have a drive there
+		}
+		s, err := Parse(name)
+		require.NoError(t, err, name)
+		require.Equal(t, want, s.String())
+		require.Empty(t, s.Path, "it is taken for a file")
+	}
+	s := must(Parse("nvme:vfio-user:/run/x/y?ns=2&queues=3"))
+	require.Equal(t, Spec{Scheme: "nvme", Controller: "vfio-user:/run/x/y", Namespace: 2, Queues: 3}, s)
+}
+
+func TestNVMeSim(t *testing.T) {
+	d, err := Device("nvme-sim:16MiB?block=512&queues=2", Options{})
+	require.NoError(t, err)
+	require.True(t, d.Fresh())
+	require.Equal(t, 512, d.BlockSize())
+	require.Equal(t, "nvme-sim:16MiB?block=512", d.Name())
+	require.False(t, d.Properties().Durable)
+	page := make([]byte, 4096)
+	rand.NewChaCha8([32]byte{2}).Read(page)
+	require.NoError(t, d.Write(page, 512))
+	got := make([]byte, 4096)
+	require.NoError(t, d.Read(got, 512))
+	require.Equal(t, page, got)
+	require.NoError(t, d.Close())
+	_, err = Device("nvme-sim:1000", Options{})
+	require.ErrorIs(t, err, bdev.ErrInvalid)
+	_, err = Device("nvme:ffff:ff:1f.7", Options{})
+	require.Error(t, err)
 }
 
 func TestMalloc(t *testing.T) {

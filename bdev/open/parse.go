@@ -8,6 +8,7 @@ import (
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/internal/size"
+	"github.com/blobkv/blobkv/nvme/connect"
 )
 
 // ErrName is returned for device names that cannot be understood.
@@ -17,10 +18,12 @@ const (
 	schemeMalloc = "malloc"
 	schemeAIO    = "aio"
 	schemeFile   = "file"
+	schemeNVMe   = "nvme"
+	schemeSim    = "nvme-sim"
 )
 
 // schemes are all there are, in the order error messages list them.
-var schemes = []string{schemeMalloc, schemeAIO, schemeFile}
+var schemes = []string{schemeMalloc, schemeAIO, schemeFile, schemeNVMe, schemeSim}
 
 // Parse reads a device name. It looks at the text alone, not at the system.
 func Parse(name string) (Spec, error) {
@@ -45,10 +48,14 @@ func parse(name string) (s Spec, err error) {
 	if err := s.setOptions(options); err != nil {
 		return s, err
 	}
-	if scheme == schemeMalloc {
-		return s, s.setMallocSize(target)
+	if s.InMemory() {
+		return s, s.setMemorySize(target)
 	}
-	s.Path, err = decode(target)
+	if s.Path, err = decode(target); err == nil && scheme == schemeNVMe {
+		target := s.Path
+		s.Path = ""
+		return s, s.setController(target)
+	}
 	switch {
 	case err != nil:
 		return s, err
@@ -63,7 +70,7 @@ func parse(name string) (s Spec, err error) {
 // cutScheme splits a name. Without a scheme (letters and digits before a colon, two characters at least) it is a path.
 func cutScheme(name string) (scheme, rest string) {
 	scheme, rest, found := strings.Cut(name, ":")
-	if !found || len(scheme) < 2 || !isScheme(scheme) {
+	if !found || len(scheme) < 2 || !isScheme(scheme) && !isKnown(scheme) {
 		return defaultScheme, name
 	}
 	return scheme, rest
@@ -88,8 +95,41 @@ func isKnown(scheme string) bool {
 	return false
 }
 
-// setMallocSize reads malloc:1GiB and malloc:?size=1GiB.
-func (s *Spec) setMallocSize(target string) error {
+// InMemory tells whether the device is made in memory, of the size that the name gives, and gone when it is closed.
+func (s Spec) InMemory() bool { return s.Scheme == schemeMalloc || s.Scheme == schemeSim }
+
+// setController reads 0000:01:00.0, 0000:01:00.0/1 and vfio-user:/path/to/dir. What follows the slash of an address is the
+// namespace.
+func (s *Spec) setController(target string) error {
+	name := target
+	if address, id, found := strings.Cut(target, "/"); found && !strings.Contains(address, "vfio-user") {
+		if s.Namespace != 0 {
+			return fmt.Errorf("the namespace is given twice: %w", ErrName)
+		}
+		if err := s.setNamespace(id); err != nil {
+			return err
+		}
+		name = address
+	}
+	t, err := connect.Parse(name)
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, ErrName)
+	}
+	s.Controller = t.String()
+	return nil
+}
+
+func (s *Spec) setNamespace(text string) error {
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || n == 0 || n >= 1<<32-1 {
+		return fmt.Errorf("namespace %q, want a number from 1: %w", text, ErrName)
+	}
+	s.Namespace = uint32(n)
+	return nil
+}
+
+// setMemorySize reads malloc:1GiB and malloc:?size=1GiB.
+func (s *Spec) setMemorySize(target string) error {
 	if target == "" && s.Size != 0 {
 		return nil
 	}
@@ -100,7 +140,21 @@ func (s *Spec) setMallocSize(target string) error {
 }
 
 // optionKeys are all there are, in the order error messages list them.
-const optionKeys = "size, block, policy, channels"
+const optionKeys = "size, block, policy, channels, ns, queues"
+
+// misplaced tells whether an option means nothing for the scheme: the size and the blocks of a namespace are its own, and
+// only a controller has namespaces and queues.
+func (s *Spec) misplaced(key string) bool {
+	switch key {
+	case "size", "block":
+		return s.Scheme == schemeNVMe
+	case "ns":
+		return s.Scheme != schemeNVMe
+	case "queues":
+		return s.Scheme != schemeNVMe && s.Scheme != schemeSim
+	}
+	return false
+}
 
 func (s *Spec) setOptions(text string) error {
 	if text == "" {
@@ -121,7 +175,14 @@ func (s *Spec) setOptions(text string) error {
 }
 
 func (s *Spec) setOption(key, value string) error {
+	if s.misplaced(key) {
+		return fmt.Errorf("option %q means nothing for %s: %w", key, s.Scheme, ErrName)
+	}
 	switch key {
+	case "ns":
+		return s.setNamespace(value)
+	case "queues":
+		return setCount(&s.Queues, value, 1, 128, "queues")
 	case "size":
 		return setSize(&s.Size, value)
 	case "block":
@@ -133,14 +194,19 @@ func (s *Spec) setOption(key, value string) error {
 		}
 		s.Policy = &p
 	case "channels":
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > 64 {
-			return fmt.Errorf("%q channels, want 1 to 64: %w", value, ErrName)
-		}
-		s.Channels = n
+		return setCount(&s.Channels, value, 1, 64, "channels")
 	default:
 		return fmt.Errorf("unknown option %q, known are %s: %w", key, optionKeys, ErrName)
 	}
+	return nil
+}
+
+func setCount(v *int, text string, least, most int, what string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		return fmt.Errorf("%q %s, want %d to %d: %w", text, what, least, most, ErrName)
+	}
+	*v = n
 	return nil
 }
 

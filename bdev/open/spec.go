@@ -11,19 +11,22 @@ import (
 
 // Spec is a parsed device name. Zero fields were not given.
 type Spec struct {
-	Scheme   string // malloc, aio, file
-	Path     string // of the image or block device, decoded
-	Size     int64  // bytes
-	Block    int    // bytes
-	Channels int
-	Policy   *bdev.Policy
+	Scheme     string // malloc, aio, file, nvme, nvme-sim
+	Path       string // of the image or block device, decoded; empty without one
+	Size       int64  // bytes
+	Block      int    // bytes
+	Channels   int
+	Policy     *bdev.Policy
+	Controller string // of nvme: a PCI address or vfio-user:DIR
+	Namespace  uint32 // of nvme
+	Queues     int    // of nvme and nvme-sim
 }
 
 // String is the canonical name: scheme and, where given, options in a fixed order. Parse reads it back to the same Spec.
 func (s Spec) String() string {
 	var options []string
-	target := encode(s.Path)
-	if s.Scheme == schemeMalloc {
+	target := encode(s.Path + s.Controller)
+	if s.InMemory() {
 		target = size.Format(s.Size)
 	} else if s.Size != 0 {
 		options = append(options, "size="+size.Format(s.Size))
@@ -36,6 +39,12 @@ func (s Spec) String() string {
 	}
 	if s.Channels != 0 {
 		options = append(options, "channels="+strconv.Itoa(s.Channels))
+	}
+	if s.Namespace != 0 {
+		options = append(options, "ns="+strconv.FormatUint(uint64(s.Namespace), 10))
+	}
+	if s.Queues != 0 {
+		options = append(options, "queues="+strconv.Itoa(s.Queues))
 	}
 	name := s.Scheme + ":" + target
 	if len(options) > 0 {

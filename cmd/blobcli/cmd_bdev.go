@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,7 @@ func (c *cli) bdevCommand() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use: "info", Short: "Size and properties of the device", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return c.bdevInfo() },
-	}, c.perfCommand())
+	}, c.perfCommand(), c.exportCommand())
 	return cmd
 }
 
@@ -38,7 +39,11 @@ type bdevProperties struct {
 	ReadOnly        bool   `json:"read_only"`
 	Native          string `json:"native"`
 	QueueDepth      int    `json:"queue_depth"`
+	MaxCompareWrite int    `json:"max_compare_write"`
+	Unmapped        string `json:"unmapped"`
 	Note            string `json:"note,omitempty"`
+
+	Health *bdev.Health `json:"health,omitempty"`
 }
 
 func (c *cli) bdevInfo() error {
@@ -50,7 +55,14 @@ func (c *cli) bdevInfo() error {
 	p := dev.Properties()
 	v := bdevProperties{
 		dev.Name(), dev.Size(), p.BlockSize, p.AtomicWriteUnit, p.BufferAlign, p.MaxTransfer, p.OptimalBoundary,
-		p.WriteCache, p.Durable, p.Sparse, p.ReadOnly, p.Native.String(), p.QueueDepth, p.Note,
+		p.WriteCache, p.Durable, p.Sparse, p.ReadOnly, p.Native.String(), p.QueueDepth, p.MaxCompareWrite, p.Unmapped.String(),
+		p.Note, nil,
+	}
+	switch h, err := dev.Health(); {
+	case err == nil:
+		v.Health = &h
+	case !errors.Is(err, bdev.ErrUnsupported):
+		return err
 	}
 	return c.print(v, func(w io.Writer) {
 		row(w, "device", v.Device)
@@ -63,11 +75,25 @@ func (c *cli) bdevInfo() error {
 		row(w, "durable after flush", v.Durable)
 		row(w, "sparse image", v.Sparse)
 		row(w, "native operations", v.Native)
+		row(w, "unmapped ranges read as", v.Unmapped)
 		row(w, "queue depth", v.QueueDepth)
+		if h := v.Health; h != nil {
+			row(w, "health", healthText(h))
+		}
 		if v.Note != "" {
 			row(w, "note", v.Note)
 		}
 	})
+}
+
+// healthText is how the medium is doing, in a line.
+func healthText(h *bdev.Health) string {
+	text := "good"
+	if len(h.Warnings) > 0 {
+		text = strings.Join(h.Warnings, ", ")
+	}
+	return fmt.Sprintf("%s; %d degrees Celsius, %d %% worn, %d %% spare, %d media errors", text, h.TemperatureC, h.WearPercent,
+		h.SparePercent, h.MediaErrors)
 }
 
 // perfFlags are the flags of bdev perf before they are checked.

@@ -25,7 +25,7 @@ func (c *cli) openDevice(o open.Options) (*bdev.Device, error) {
 // isRAM says whether a device name makes a new device in memory each time.
 func isRAM(name string) bool {
 	spec, err := open.Parse(name)
-	return err == nil && spec.Scheme == "malloc"
+	return err == nil && spec.InMemory()
 }
 
 // withDevice runs f on the device and closes it; the first error counts, close errors too.

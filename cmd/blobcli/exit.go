@@ -12,6 +12,10 @@ import (
 	"github.com/blobkv/blobkv/blobfs"
 	"github.com/blobkv/blobkv/blobstore"
 	"github.com/blobkv/blobkv/cmd/blobcli/internal/fusemount"
+	"github.com/blobkv/blobkv/nvme"
+	"github.com/blobkv/blobkv/nvme/connect"
+	"github.com/blobkv/blobkv/nvme/vfio"
+	"github.com/blobkv/blobkv/nvme/vfiouser"
 )
 
 // Exit codes are stable: scripts may rely on them. A code that is not listed must be treated as failure.
@@ -27,6 +31,7 @@ const (
 	exitCorrupt     = 8
 	exitRefused     = 9
 	exitNoFUSE      = 10
+	exitNoNVMe      = 11
 	exitInterrupted = 130
 )
 
@@ -35,13 +40,14 @@ const exitCodeHelp = `  0    done
   2    wrong arguments
   3    the device holds no store, one of another type, or one of a newer version
   4    check found problems, or perf --verify found wrong content
-  5    the device is in use by another process
+  5    the device, or the folder of bdev export, is in use by another process
   6    no such device, blob, file or directory
   7    no space left
   8    metadata is corrupt or truncated
   9    refused: the device holds something else or cannot be written, or the blob needs what is not supported
   10   mount: this machine or user cannot mount through FUSE
-  130  interrupted (mount ends with 0: that is how one unmounts)`
+  11   this machine or user cannot drive the NVMe controller: bound elsewhere, no IOMMU, permissions, locked memory
+  130  interrupted (mount and bdev export end with 0: that is how one ends them)`
 
 // usageError is a wrong command line.
 type usageError struct{ err error }
@@ -67,8 +73,18 @@ var exitCodes = []struct {
 	{errFindings, exitFindings},
 	{errContent, exitFindings},
 	{open.ErrName, exitUsage},
+	{connect.ErrName, exitUsage},
+	{errNotConfirmed, exitRefused},
 	{bdev.ErrInUse, exitInUse},
+	{vfio.ErrInUse, exitInUse},
+	{vfiouser.ErrInUse, exitInUse},
 	{fusemount.ErrUnavailable, exitNoFUSE},
+	{vfio.ErrBoundElsewhere, exitNoNVMe},
+	{vfio.ErrNoIOMMU, exitNoNVMe},
+	{vfio.ErrNotViable, exitNoNVMe},
+	{vfio.ErrPermission, exitNoNVMe},
+	{vfio.ErrLockedMemory, exitNoNVMe},
+	{vfio.ErrNotLoaded, exitNoNVMe},
 	{blobstore.ErrOccupied, exitRefused},
 	{blobstore.ErrUnsupportedBlob, exitRefused},
 	{blobstore.ErrNotBlobstore, exitNotStore},
@@ -82,6 +98,8 @@ var exitCodes = []struct {
 	{blobstore.ErrTruncated, exitCorrupt},
 	{syscall.ENOSPC, exitNoSpace},
 	{bdev.ErrNotExist, exitNotFound},
+	{vfio.ErrNotFound, exitNotFound},
+	{nvme.ErrNoNamespace, exitNotFound},
 	{fs.ErrNotExist, exitNotFound},
 	{fusemount.ErrDir, exitUsage},
 	{blobfs.ErrReadOnly, exitRefused},

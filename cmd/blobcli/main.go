@@ -63,8 +63,9 @@ type cli struct {
 
 const long = `blobcli looks into a store, checks it, moves files in and out, mounts it, and measures the device below it.
 
-A device is one string: aio:/var/lib/app/store.img, file:/x.img, malloc:1GiB, or a bare path.
-Everything is read-only unless the verb writes (init, put, rm, mount --rw, bdev perf with writes).
+A device is one string: aio:/var/lib/app/store.img, file:/x.img, malloc:1GiB, nvme:0000:01:00.0/1,
+nvme:vfio-user:/path/to/dir, nvme-sim:1GiB, or a bare path.
+Everything is read-only unless the verb writes (init, put, rm, mount --rw, bdev perf with writes, bdev export).
 
 Exit codes:
 ` + exitCodeHelp
@@ -87,7 +88,7 @@ func (c *cli) command() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().StringVarP(&c.device, "device", "d", "", "device that holds the store, e.g. aio:/tmp/store.img")
 	root.PersistentFlags().StringVar(&c.format, "format", formatText, "output format: text or json")
-	root.AddCommand(c.initCommand(), c.infoCommand(), c.checkCommand(), c.blobCommand(), c.dumpCommand(), c.fsCommand(), c.bdevCommand(), c.mountCommand())
+	root.AddCommand(c.initCommand(), c.infoCommand(), c.checkCommand(), c.blobCommand(), c.dumpCommand(), c.fsCommand(), c.bdevCommand(), c.mountCommand(), c.nvmeCommand())
 	root.AddCommand(c.fileCommands(true)...)
 	strictArgs(root)
 	return root

@@ -107,7 +107,7 @@ func dataFlags(s *settings) *pflag.FlagSet {
 
 func storeFlags(s *settings) *pflag.FlagSet {
 	f := newFlagSet()
-	f.StringVar(&s.Device, "device", s.Device, "device of the store, such as aio:/data/x.img or malloc:1GiB (a fresh image in the temp folder)")
+	f.StringVar(&s.Device, "device", s.Device, "device of the store, such as aio:/data/x.img, malloc:1GiB, nvme:0000:01:00.0 or nvme-sim:1GiB (a fresh image in the temp folder)")
 	f.BoolVar(&s.UseExistingDB, "use_existing_db", s.UseExistingDB, "use the store that is there; rows that need a fresh one are skipped")
 	f.BoolVar(&s.Keep, "keep", s.Keep, "leave the stores when the run is over; --keep=false removes those that it made")
 	f.BoolVar(&s.Destroy, "destroy", s.Destroy, "wipe the store that is there; the new one is this run's, and removed if it is interrupted")

@@ -60,10 +60,12 @@ func newContender(s *settings, sp split, p place) *contender {
 func (c *contender) inspect() {
 	c.fsName = "memory"
 	host := c.cfg.Place.host()
+	if c.cfg.Place.Kind == placeDevice {
+		c.fsName = "block device" // without a path one that the kernel knows nothing of
+	}
 	if host == "" {
 		return
 	}
-	c.fsName = "block device"
 	if d, err := procstat.DiskOf(host); err == nil {
 		c.disk = &d
 	}

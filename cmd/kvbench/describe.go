@@ -80,6 +80,8 @@ func (se *session) farewell() []string {
 		case p.Kind == placeFolder:
 			lines = append(lines, "The host's store is kept. Remove it with rm -r "+shellQuote(p.Path))
 		case p.Kind == placeRAM:
+		case p.Kind == placeDevice:
+			lines = append(lines, "The store is kept; --destroy wipes it. Look into it:", "  "+blobcliCommand(p.Device))
 		default:
 			lines = append(lines, "The store is kept. Look into it:", "  "+blobcliCommand(p.Device), "Remove it with "+se.removeCommand(p))
 		}

@@ -19,7 +19,11 @@ func locate(device string) (place, error) {
 		policy = *spec.Policy
 	}
 	p := place{Kind: placeImage, Device: device, Path: spec.Path, Policy: policy.String()}
-	if spec.Path == "" {
+	switch {
+	case spec.Controller != "":
+		p.Kind = placeDevice
+		return p, nil
+	case spec.Path == "":
 		p.Kind = placeRAM
 		return p, nil
 	}

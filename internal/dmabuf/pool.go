@@ -40,7 +40,8 @@ type Pool struct {
 		used    int64 // bytes handed out
 		idle    int64 // bytes in free
 		waiting int   // goroutines in Get
-		regions map[*byte][]byte
+		mapped  map[*byte]mapping
+		epoch   uint32 // of the buffers in free
 	}
 	room  sync.Cond // mu; signalled when used falls
 	limit int64
@@ -58,7 +59,8 @@ type Stats struct {
 func NewPool(limitBytes int64) *Pool {
 	p := &Pool{limit: limitBytes, keep: max(limitBytes/4, MaxClass)}
 	p.room.L = &p.mu
-	p.mu.regions = make(map[*byte][]byte)
+	p.mu.mapped = make(map[*byte]mapping)
+	p.mu.epoch = epoch.Load()
 	return p
 }
 
@@ -95,6 +97,12 @@ func (p *Pool) fits(class int) bool {
 func (p *Pool) take(class int) []byte {
 	bytes := classBytes(class)
 	p.mu.used += bytes
+	now := epoch.Load()
+	var drop []mapping
+	if now != p.mu.epoch {
+		p.mu.epoch = now
+		drop = p.forgetIdle()
+	}
 	list := p.mu.free[class]
 	if len(list) > 0 {
 		b := list[len(list)-1]
@@ -103,16 +111,17 @@ func (p *Pool) take(class int) []byte {
 		p.mu.Unlock()
 		return b
 	}
-	drop := p.makeRoom()
+	drop = append(drop, p.fitLimit()...)
 	p.mu.Unlock()
-	for _, region := range drop { // not under the lock: it is a system call
-		unmapMemory(region)
+	for _, m := range drop { // not under the lock: it is a system call
+		m.release()
 	}
 	held.Add(bytes)
 	region := mapMemory(int(bytes))
 	b := Aligned(region, alignOf(class))[:bytes:bytes]
+	track(b)
 	p.mu.Lock()
-	p.mu.regions[&b[0]] = region
+	p.mu.mapped[&b[0]] = mapping{buffer: b, region: region, epoch: now}
 	p.mu.Unlock()
 	return b
 }
@@ -127,38 +136,74 @@ func (p *Pool) Put(b []byte) {
 	}
 	bytes := classBytes(class)
 	p.mu.Lock()
-	if _, ok := p.mu.regions[&b[0]]; !ok {
+	m, ok := p.mu.mapped[&b[0]]
+	if !ok {
 		p.mu.Unlock()
 		panic(fmt.Sprintf("dmabuf: Put of %d bytes that Get did not give", len(b)))
 	}
 	p.mu.used -= bytes
-	var drop []byte
-	if p.mu.idle+bytes <= p.keep && p.mu.used+p.mu.idle+bytes <= p.limit {
+	var drop []mapping
+	keep := m.epoch == p.mu.epoch
+	if keep {
+		drop = p.makeRoom(class+1, bytes)
+		keep = p.mu.idle+bytes <= p.keep && p.mu.used+p.mu.idle+bytes <= p.limit
+	}
+	if keep {
 		p.mu.free[class] = append(p.mu.free[class], b)
 		p.mu.idle += bytes
 	} else {
-		drop = p.forget(b)
+		p.forget(b)
 	}
 	if p.mu.waiting > 0 {
 		p.room.Broadcast()
 	}
 	p.mu.Unlock()
-	unmapMemory(drop)
+	if !keep {
+		m.release()
+	}
+	for _, m := range drop {
+		m.release()
+	}
 }
 
-// forget is called with mu held; it returns the region to unmap.
-func (p *Pool) forget(b []byte) []byte {
-	region := p.mu.regions[&b[0]]
-	delete(p.mu.regions, &b[0])
+// forget is called with mu held; the caller releases what it returns.
+func (p *Pool) forget(b []byte) mapping {
+	m := p.mu.mapped[&b[0]]
+	delete(p.mu.mapped, &b[0])
 	held.Add(-int64(len(b)))
-	return region
+	return m
 }
 
-// makeRoom gives idle memory up, large buffers first, until all of the pool is within its limit, and returns the regions
-// to unmap. It is called with mu held.
-func (p *Pool) makeRoom() (drop [][]byte) {
-	for class := numClasses - 1; class >= 0 && p.mu.used+p.mu.idle > p.limit; class-- {
-		for n := len(p.mu.free[class]); n > 0 && p.mu.used+p.mu.idle > p.limit; n-- {
+// forgetIdle is called with mu held; the caller releases what it returns.
+func (p *Pool) forgetIdle() (drop []mapping) {
+	for class := range p.mu.free {
+		for _, b := range p.mu.free[class] {
+			drop = append(drop, p.forget(b))
+		}
+		p.mu.free[class] = nil
+	}
+	p.mu.idle = 0
+	return drop
+}
+
+// fitLimit gives idle memory up until all of the pool is within its limit; see forgetLarge.
+func (p *Pool) fitLimit() []mapping {
+	return p.forgetLarge(0, func() bool { return p.mu.used+p.mu.idle > p.limit })
+}
+
+// makeRoom gives idle memory of classes from least on up until bytes more may be idle: a few large buffers that nobody uses
+// shall not have small ones mapped and unmapped each time. See forgetLarge.
+func (p *Pool) makeRoom(least int, bytes int64) []mapping {
+	return p.forgetLarge(least, func() bool {
+		return p.mu.idle+bytes > p.keep || p.mu.used+p.mu.idle+bytes > p.limit
+	})
+}
+
+// forgetLarge gives idle memory up, large buffers first and none below a class, while there is too much, and returns what
+// to release. It is called with mu held.
+func (p *Pool) forgetLarge(least int, tooMuch func() bool) (drop []mapping) {
+	for class := numClasses - 1; class >= least && tooMuch(); class-- {
+		for n := len(p.mu.free[class]); n > 0 && tooMuch(); n-- {
 			drop = append(drop, p.forget(p.mu.free[class][n-1]))
 			p.mu.free[class] = p.mu.free[class][:n-1]
 			p.mu.idle -= classBytes(class)
@@ -170,14 +215,11 @@ func (p *Pool) makeRoom() (drop [][]byte) {
 // Trim gives all idle memory back to the operating system.
 func (p *Pool) Trim() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for class := range p.mu.free {
-		for _, b := range p.mu.free[class] {
-			unmapMemory(p.forget(b))
-		}
-		p.mu.free[class] = nil
+	drop := p.forgetIdle()
+	p.mu.Unlock()
+	for _, m := range drop {
+		m.release()
 	}
-	p.mu.idle = 0
 }
 
 // Close gives idle memory back and reports buffers that were never put.

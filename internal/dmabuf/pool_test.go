@@ -137,3 +137,17 @@ func TestHeldIsBounded(t *testing.T) {
 	require.NoError(t, p.Close())
 	require.Equal(t, before, Held())
 }
+
+// TestLargeIdleBuffersMakeRoom wants a small buffer to be kept although large ones fill what may be idle.
+func TestLargeIdleBuffersMakeRoom(t *testing.T) {
+	p := NewPool(8 << 20)
+	p.Put(p.Get(MaxClass))
+	small := p.Get(4096)
+	p.Put(small)
+	again := p.Get(4096)
+	require.Equal(t, startOf(small), startOf(again), "mapped anew")
+	p.Put(again)
+	require.Zero(t, testing.AllocsPerRun(50, func() { p.Put(p.Get(4096)) }))
+	require.EqualValues(t, 4096, p.Stats().Idle)
+	require.NoError(t, p.Close())
+}

@@ -28,7 +28,8 @@ type sharedRegion struct {
 }
 
 // MakeShareable puts the buffers that pools map from now on into a file in memory, so that other processes can be given
-// access (Backing). Those that exist stay as they are. It cannot be undone and costs one descriptor.
+// access (Backing). Pools hand out no idle buffer from before; those that are out stay as they are. It cannot be undone and
+// costs one descriptor.
 func MakeShareable() error {
 	shared.Lock()
 	defer shared.Unlock()
@@ -41,6 +42,7 @@ func MakeShareable() error {
 	}
 	shared.fd = fd
 	shared.on.Store(true)
+	epoch.Add(1)
 	return nil
 }
 

@@ -59,7 +59,9 @@ func TestMatrix(t *testing.T) {
 }
 
 // boots are all of them.
-func boots() []boot { return transportBoots }
+func boots() []boot {
+	return append(transportBoots[:len(transportBoots):len(transportBoots)], storeBoots...)
+}
 
 // guestImage builds the guest's program, static, and packs it.
 func guestImage(t *testing.T, ctx context.Context, tools qemutest.Tools) *qemutest.Image {

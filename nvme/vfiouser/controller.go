@@ -23,7 +23,7 @@ type Controller interface {
 	// Enabled is false while doorbells mean nothing, so that nobody needs to poll.
 	Enabled() bool
 	// Reset forgets all queues and commands, as a reset of the PCI function does.
-	Reset()
+	Reset() error
 	// Detach ends it. It works in any state, also after a method has panicked.
 	Detach()
 }
@@ -67,6 +67,8 @@ type HostMemory interface {
 	// Slice returns n bytes as memory, nil where they are not mapped in one piece, or not for that. It is valid until the
 	// controller's method returns.
 	Slice(iova uint64, n int, write bool) []byte
+	// Remote tells whether messages reach all of a range, for that, and nothing else does.
+	Remote(iova uint64, n int, write bool) bool
 	// Read and Write copy, also from and to memory that is reached by messages alone.
 	Read(iova uint64, p []byte) error
 	Write(iova uint64, p []byte) error

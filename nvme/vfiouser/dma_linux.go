@@ -88,7 +88,7 @@ func fillShared(fd, n int) ([]byte, error) {
 // Map lets the server reach memory of the caller, which has to come from shareable memory of package dmabuf.
 func (c *Client) Map(b []byte) (uint64, error) {
 	if len(b) == 0 || (addressOf(b)|uint64(len(b)))%pageSize != 0 {
-		return 0, fmt.Errorf("%s: mapping %d bytes at %#x, which is not whole pages: %w", c.name, len(b), addressOf(b), unix.EINVAL)
+		return 0, fmt.Errorf("%s: mapping %d bytes at %#x, which is not whole pages: %w", c.name, len(b), addressOf(b), nvme.ErrNotShareable)
 	}
 	fd, offset, ok := dmabuf.Backing(b)
 	if !ok {

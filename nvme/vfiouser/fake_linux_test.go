@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -49,10 +50,9 @@ func (f *fakeController) Attach(h Host) (Controller, error) {
 	if f.refuses != nil {
 		return nil, f.refuses
 	}
-	f.Reset()
 	f.host = h
 	f.attached.Store(true)
-	return f, nil
+	return f, f.Reset()
 }
 
 func (f *fakeController) Detach() {
@@ -62,11 +62,12 @@ func (f *fakeController) Detach() {
 
 func (f *fakeController) Enabled() bool { return f.regs[regCC]&1 != 0 }
 
-func (f *fakeController) Reset() {
+func (f *fakeController) Reset() error {
 	clear(f.regs[:])
 	binary.LittleEndian.PutUint64(f.regs[regCap:], fakeCap)
 	f.head = 0
 	f.resets.Add(1)
+	return nil
 }
 
 func (f *fakeController) Load(offset uint32, size int) (uint64, error) {
@@ -134,6 +135,20 @@ func checkFDs(t *testing.T) {
 	t.Cleanup(func() { require.Equal(t, before, count(), "file descriptors") })
 }
 
+// countSockets counts the sockets that this process has open.
+func countSockets(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	n := 0
+	for _, e := range list {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
 // served is a server that runs in this process.
 type served struct {
 	*Server
@@ -143,9 +158,10 @@ type served struct {
 	stop func()
 }
 
-func serve(t *testing.T, fake *fakeController, o ServerOptions) *served {
+func serve(t *testing.T, device Device, o ServerOptions) *served {
 	t.Helper()
 	checkFDs(t)
+	fake, _ := device.(*fakeController)
 	v := &served{dir: filepath.Join(t.TempDir(), "dev"), fake: fake, log: make(chan string, 4096)}
 	o.Log = func(text string) {
 		select {
@@ -153,7 +169,7 @@ func serve(t *testing.T, fake *fakeController, o ServerOptions) *served {
 		default:
 		}
 	}
-	s, err := Listen(v.dir, fake, o)
+	s, err := Listen(v.dir, device, o)
 	require.NoError(t, err)
 	v.Server = s
 	ctx, cancel := context.WithCancel(context.Background())
@@ -185,15 +201,14 @@ func (v *served) wait(t *testing.T, text string) string {
 	}
 }
 
-// ring is the host's side of the fake device.
-type ring struct {
-	c    *Client
+// hostRing is the host's side of the fake device.
+type hostRing struct {
 	mem  []byte
 	tail uint32
 	door *uint32
 }
 
-func newRing(t *testing.T, c *Client) *ring {
+func newRing(t *testing.T, c *Client) *hostRing {
 	t.Helper()
 	m, err := c.Alloc(ringSize * descSize)
 	require.NoError(t, err)
@@ -201,11 +216,11 @@ func newRing(t *testing.T, c *Client) *ring {
 	require.NoError(t, c.Store32(regCC, 1))
 	w := c.Window(barRegisters, 4)
 	require.NotNil(t, w)
-	return &ring{c: c, mem: m.Bytes, door: (*uint32)(unsafe.Pointer(&w[0]))}
+	return &hostRing{mem: m.Bytes, door: (*uint32)(unsafe.Pointer(&w[0]))}
 }
 
 // copy has the device copy and returns its status.
-func (r *ring) copy(t *testing.T, from, to uint64, n int) uint64 {
+func (r *hostRing) copy(t *testing.T, from, to uint64, n int) uint64 {
 	t.Helper()
 	status := r.start(from, to, n)
 	for end := time.Now().Add(20 * time.Second); ; {
@@ -218,7 +233,7 @@ func (r *ring) copy(t *testing.T, from, to uint64, n int) uint64 {
 	}
 }
 
-func (r *ring) start(from, to uint64, n int) *uint64 {
+func (r *hostRing) start(from, to uint64, n int) *uint64 {
 	le := binary.LittleEndian
 	d := r.mem[int(r.tail%ringSize)*descSize:][:descSize]
 	le.PutUint64(d[0:], from)

@@ -36,8 +36,7 @@ func (ss *session) dispatch(m *message, r *reply) error {
 	case wire.CmdRegionWrite:
 		return ss.regionWrite(m.payload, r)
 	case wire.CmdReset:
-		ss.reset()
-		return nil
+		return ss.reset()
 	default:
 		return unix.ENOTSUP
 	}
@@ -193,7 +192,7 @@ func (ss *session) access(region uint32, offset uint64, p []byte, write bool) er
 	case !write:
 		copy(p, ss.config.bytes[offset:])
 	case ss.config.write(int(offset), p):
-		ss.reset()
+		return ss.reset()
 	}
 	return nil
 }
@@ -246,10 +245,11 @@ func (ss *session) accessDoorbell(at int, p []byte, write bool) {
 }
 
 // reset is that of the function: registers, configuration space and doorbells start anew. Maps of memory and eventfds stay.
-func (ss *session) reset() {
-	ss.ctrl.Reset()
+func (ss *session) reset() error {
+	err := ss.ctrl.Reset()
 	for at := 0; at < len(ss.doorbells); at += 4 {
 		atomic.StoreUint32((*uint32)(unsafe.Pointer(&ss.doorbells[at])), 0)
 	}
 	ss.initConfig()
+	return err
 }

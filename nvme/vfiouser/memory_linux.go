@@ -83,6 +83,12 @@ func (m *hostMemory) Slice(iova uint64, n int, write bool) []byte {
 	return r.bytes[at : at+uint64(n) : at+uint64(n)]
 }
 
+// Remote implements HostMemory.
+func (m *hostMemory) Remote(iova uint64, n int, write bool) bool {
+	r := m.find(iova, uint64(max(n, 1)))
+	return r != nil && r.bytes == nil && r.flags&accessFlag(write) != 0 && r.flags&wire.DMAReadable != 0
+}
+
 // Read implements HostMemory.
 func (m *hostMemory) Read(iova uint64, p []byte) error { return m.copy(false, iova, p) }
 

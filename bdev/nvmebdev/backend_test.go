@@ -1,0 +1,302 @@
+package nvmebdev
+
+import (
+	"encoding/binary"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/internal/dmabuf"
+	"github.com/blobkv/blobkv/nvme"
+	"github.com/blobkv/blobkv/nvme/connect"
+	"github.com/blobkv/blobkv/nvme/softctrl"
+	"github.com/blobkv/blobkv/nvme/spec"
+)
+
+// until waits for what the controller's reactor brings about.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(deadline), what)
+	}
+}
+
+func TestProperties(t *testing.T) {
+	r := newRig(t, softctrl.Config{MDTS: 4, WriteCache: true, AtomicBlocks: 24, Serial: "S1",
+		Namespaces: []softctrl.NamespaceConfig{{BlockSize: 512, Boundary: 96}}}, Config{})
+	p := r.d.Properties()
+	require.Equal(t, 512, p.BlockSize)
+	require.EqualValues(t, rigSize/512, p.BlockCount)
+	require.Equal(t, 64<<10, p.MaxTransfer, "MDTS")
+	require.Equal(t, 96*512, p.OptimalBoundary, "NOIOB")
+	require.Equal(t, 8<<10, p.AtomicWriteUnit, "24 blocks are 12 KiB, 8 of which are a power of two; boundaries are 48 KiB apart")
+	require.True(t, p.WriteCache && p.Durable && p.FUA && !p.ReadOnly && !p.Sparse)
+	require.Equal(t, bdev.UnmappedZeros, p.Unmapped)
+	require.Equal(t, 12<<10, p.MaxCompareWrite)
+	require.Contains(t, p.Note, "serial S1")
+	require.True(t, p.Native.Has(bdev.OpUnmap) && p.Native.Has(bdev.OpWriteZeroes) && p.Native.Has(bdev.OpCompareAndWrite))
+	h, err := r.d.Health()
+	require.NoError(t, err)
+	require.Empty(t, h.Warnings)
+	require.Positive(t, h.TemperatureC)
+	require.Equal(t, 100, h.SparePercent)
+
+	d := openSim(t, SimConfig{Size: 8 << 20}, bdev.Options{})
+	sim := d.Properties()
+	require.NoError(t, d.Close())
+	require.False(t, sim.Durable)
+	require.True(t, sim.WriteCache)
+	require.Equal(t, 4096, sim.BlockSize)
+}
+
+// TestAtomicUnitOfSmallBoundary is no larger than what no boundary cuts, whatever the controller promises.
+func TestAtomicUnitOfSmallBoundary(t *testing.T) {
+	r := newRig(t, softctrl.Config{AtomicBlocks: 256, Namespaces: []softctrl.NamespaceConfig{{BlockSize: 512, Boundary: 24}}}, Config{})
+	require.Equal(t, 4096, r.d.Properties().AtomicWriteUnit)
+}
+
+// TestDeallocateSemantics follow DLFEAT.
+func TestDeallocateSemantics(t *testing.T) {
+	const dlfeat = 33 // of identify namespace
+	for value, want := range map[byte]bdev.Unmapped{0: bdev.UnmappedAnything, 1: bdev.UnmappedZeros, 2: bdev.UnmappedAnything} {
+		r := newRig(t, softctrl.Config{MangleIdentify: func(cns, csi uint8, _ uint32, page []byte) {
+			if cns == spec.CNSNamespace {
+				page[dlfeat] = value
+			}
+		}}, Config{})
+		require.Equal(t, want, r.d.Properties().Unmapped)
+	}
+}
+
+func TestRefusedNamespaces(t *testing.T) {
+	for says, n := range map[string]softctrl.NamespaceConfig{
+		"zoned":                {BlockSize: 4096, ZoneBlocks: 256},
+		"64 bytes of metadata": {BlockSize: 4096, MetaSize: 64},
+		"16 bytes of metadata": {BlockSize: 4096, MetaSize: 16, Protection: 1},
+	} {
+		ram, err := softctrl.NewRAM(rigSize, false)
+		require.NoError(t, err)
+		n.Storage = ram
+		tr, err := softctrl.NewTransport(softctrl.Config{Namespaces: []softctrl.NamespaceConfig{n}}, softctrl.TransportOptions{})
+		require.NoError(t, err)
+		_, err = New(tr, Config{})
+		require.ErrorIs(t, err, bdev.ErrUnsupported)
+		require.ErrorContains(t, err, says)
+		require.Zero(t, tr.Mappings())
+		require.NoError(t, ram.Free())
+	}
+}
+
+func TestChoiceOfNamespace(t *testing.T) {
+	two := func() softctrl.Config {
+		var all []softctrl.NamespaceConfig
+		for range 2 {
+			ram, err := softctrl.NewRAM(rigSize, false)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, ram.Free()) })
+			all = append(all, softctrl.NamespaceConfig{BlockSize: 4096, Storage: ram})
+		}
+		return softctrl.Config{Namespaces: all}
+	}
+	open := func(c Config) (*Backend, error) {
+		tr, err := softctrl.NewTransport(two(), softctrl.TransportOptions{})
+		require.NoError(t, err)
+		return New(tr, c)
+	}
+	_, err := open(Config{})
+	require.ErrorIs(t, err, bdev.ErrInvalid)
+	require.ErrorContains(t, err, "2 namespaces")
+	_, err = open(Config{Namespace: 3})
+	require.ErrorIs(t, err, nvme.ErrNoNamespace)
+	b, err := open(Config{Namespace: 2})
+	require.NoError(t, err)
+	require.EqualValues(t, 2, b.ns.ID())
+
+	// A second device on the same controller, as Open would share it.
+	share := func(c Config) (*Backend, error) {
+		b.o.refs++
+		return open2(b.o, c)
+	}
+	_, err = share(Config{Namespace: 2})
+	require.ErrorIs(t, err, bdev.ErrInUse)
+	_, err = share(Config{Namespace: 2, ReadOnly: true})
+	require.ErrorIs(t, err, bdev.ErrInUse, "a reader beside a writer")
+	other, err := share(Config{Namespace: 1, ReadOnly: true})
+	require.NoError(t, err)
+	third, err := share(Config{Namespace: 1, ReadOnly: true})
+	require.NoError(t, err, "readers admit each other")
+	require.NoError(t, b.Close())
+	b, err = func() (*Backend, error) { other.o.refs++; return open2(other.o, Config{Namespace: 2}) }()
+	require.NoError(t, err, "closed, so another writer may come")
+	for _, x := range []*Backend{other, third, b} {
+		require.NoError(t, x.o.ctrl.Rescan(), "the controller works until the last is closed")
+		require.NoError(t, x.Close())
+	}
+	require.ErrorIs(t, b.o.ctrl.Rescan(), nvme.ErrGone)
+	require.ErrorIs(t, b.Close(), bdev.ErrClosed)
+}
+
+func open2(o *owner, c Config) (*Backend, error) { return open(o, c) }
+
+func TestResize(t *testing.T) {
+	r := newRig(t, softctrl.Config{}, Config{})
+	require.NoError(t, r.soft.Resize(1, rigSize/4096/2))
+	until(t, "the device does not shrink", func() bool { return r.d.Size() == rigSize/2 })
+	require.ErrorIs(t, r.d.Write(block(0), rigSize/2), bdev.ErrOutOfRange)
+	require.NoError(t, r.d.Write(block(1), rigSize/2-4096))
+	require.NoError(t, r.soft.Resize(1, rigSize/4096))
+	until(t, "the device does not grow", func() bool { return r.d.Size() == rigSize })
+	require.NoError(t, r.d.Write(block(2), rigSize-4096))
+	require.ErrorIs(t, r.d.Resize(2*rigSize), bdev.ErrUnsupported)
+	require.NoError(t, r.d.Resize(rigSize))
+}
+
+func TestDetachAndAttach(t *testing.T) {
+	r := newRig(t, softctrl.Config{}, Config{})
+	require.NoError(t, r.d.Write(block(7), 0))
+	require.NoError(t, r.soft.Attach(1, false))
+	until(t, "a detached namespace is written to", func() bool { return r.d.Write(block(8), 4096) != nil })
+	err := r.d.Read(block(0), 0)
+	require.ErrorIs(t, err, bdev.ErrGone)
+	require.ErrorIs(t, err, nvme.ErrNoNamespace)
+	require.NoError(t, r.soft.Attach(1, true))
+	got := block(0)
+	until(t, "it does not come back", func() bool { return r.d.Read(got, 0) == nil })
+	require.Equal(t, block(7), got)
+}
+
+// TestFormattedUnderneath wants no request to reach blocks of another size than the device was opened with.
+func TestFormattedUnderneath(t *testing.T) {
+	r := newRig(t, softctrl.Config{Namespaces: []softctrl.NamespaceConfig{{BlockSize: 512}}}, Config{})
+	ctrl := r.b.o.ctrl
+	id := r.b.opened.Identify
+	format := -1
+	for i := range int(id.NLBAF) + 1 {
+		if id.LBAF[i].LBADS == 12 && id.LBAF[i].MS == 0 {
+			format = i
+		}
+	}
+	require.NotEqual(t, -1, format, "the software controller has no format of 4096 bytes")
+	require.NoError(t, ctrl.Format(1, nvme.FormatOptions{Format: format}))
+	err := r.d.Write(block(1), 4096)
+	require.ErrorIs(t, err, bdev.ErrGone)
+	require.ErrorContains(t, err, "open it again")
+	require.EqualValues(t, rigSize, r.d.Size())
+}
+
+// TestReadOnlyNamespace is one that the controller protects.
+func TestReadOnlyNamespace(t *testing.T) {
+	r := newRig(t, softctrl.Config{Namespaces: []softctrl.NamespaceConfig{{BlockSize: 4096, ReadOnly: true}}}, Config{})
+	require.True(t, r.d.Properties().ReadOnly)
+	require.ErrorIs(t, r.d.Write(block(1), 0), bdev.ErrReadOnly)
+	require.NoError(t, r.d.Read(block(1), 0))
+}
+
+// TestBuffersAreReadInPlace wants pool buffers to be registered once, no copy of their content to be made, and nothing of
+// them to be left once their memory has gone.
+func TestBuffersAreReadInPlace(t *testing.T) {
+	r := newRig(t, softctrl.Config{}, Config{})
+	pool := dmabuf.NewPool(8 << 20)
+	before := r.tr.Mappings()
+	p := pool.Get(64 << 10)
+	require.NoError(t, r.d.Write(p[4096:8192], 0))
+	require.NoError(t, r.d.Write(p, 0))
+	require.Equal(t, before+1, r.tr.Mappings(), "one buffer, one registration")
+	require.Zero(t, dmabuf.Default.Stats().Used)
+	pool.Put(p)
+	require.NoError(t, pool.Close())
+	require.Equal(t, before, r.tr.Mappings(), "its memory is gone, the controller still reaches it")
+
+	heap := make([]byte, 8192)
+	require.NoError(t, r.d.Read(heap[1:4097], 0))
+	require.NoError(t, r.d.Read(heap, 0))
+	require.False(t, r.b.o.ctrl.Registered(heap))
+}
+
+// TestRegistrationFails, as with too few locked pages: the buffer is bounced if others can be reached, and an error if not.
+func TestRegistrationFails(t *testing.T) {
+	ram, err := softctrl.NewRAM(rigSize, false)
+	require.NoError(t, err)
+	tr, err := softctrl.NewTransport(softctrl.Config{Namespaces: []softctrl.NamespaceConfig{{Storage: ram}}}, softctrl.TransportOptions{})
+	require.NoError(t, err)
+	full := &fullTransport{Transport: tr}
+	b, err := New(full, Config{})
+	require.NoError(t, err)
+	d, err := bdev.New("nvme:test", b, bdev.Options{})
+	require.NoError(t, err)
+	require.NoError(t, d.Write(make([]byte, 4096), 0)) // so that bounce memory is registered
+
+	pool := dmabuf.NewPool(8 << 20)
+	p := pool.Get(4096)
+	copy(p, block(9))
+	full.on.Store(true)
+	require.NoError(t, d.Write(p, 0))
+	require.False(t, b.o.ctrl.Registered(p), "it was bounced")
+	got := block(0)
+	require.NoError(t, d.Read(got, 0))
+	require.Equal(t, block(9), got)
+	dmabuf.Default.Trim()
+	err = d.Read(got, 0)
+	require.ErrorIs(t, err, nvme.ErrMemory, "no memory can be reached")
+	full.on.Store(false)
+	require.NoError(t, d.Read(got, 0))
+	pool.Put(p)
+	require.NoError(t, pool.Close())
+	require.NoError(t, d.Close())
+	require.NoError(t, ram.Free())
+}
+
+// fullTransport maps no more memory while it is on.
+type fullTransport struct {
+	*softctrl.Transport
+	on atomic.Bool
+}
+
+func (f *fullTransport) Map(b []byte) (uint64, error) {
+	if f.on.Load() {
+		return 0, nvme.ErrMemory
+	}
+	return f.Transport.Map(b)
+}
+
+// TestFusedCompareAndWrite sees the controller carry it out as one.
+func TestFusedCompareAndWrite(t *testing.T) {
+	r := newRig(t, softctrl.Config{AtomicBlocks: 2}, Config{})
+	do := func(expect, write uint64, n int) error {
+		q := bdev.GetRequest()
+		defer bdev.PutRequest(q)
+		q.Op, q.Expect, q.Buf = bdev.OpCompareAndWrite, make([]byte, n), make([]byte, n)
+		binary.LittleEndian.PutUint64(q.Expect, expect)
+		binary.LittleEndian.PutUint64(q.Buf, write)
+		return r.d.Do(q)
+	}
+	r.soft.Inject(softctrl.Fault{Opcode: spec.CmdRead, Do: softctrl.FailWith, Status: spec.StatusUnrecoveredRead | spec.StatusDNR, Times: -1})
+	require.NoError(t, do(0, 1, 8192), "a read shows that it was emulated")
+	require.ErrorIs(t, do(0, 2, 8192), bdev.ErrMiscompare)
+	r.soft.ClearFaults()
+	require.NoError(t, do(1, 3, 12288), "too long for the controller: emulated")
+	got := make([]byte, 4096)
+	require.NoError(t, r.d.Read(got, 0))
+	require.EqualValues(t, 3, binary.LittleEndian.Uint64(got))
+}
+
+func TestHealthWarnings(t *testing.T) {
+	r := newRig(t, softctrl.Config{}, Config{})
+	r.soft.Health(spec.WarnSpare | spec.WarnReadOnly)
+	h, err := r.d.Health()
+	require.NoError(t, err)
+	require.Len(t, h.Warnings, 2)
+}
+
+func TestOpenErrors(t *testing.T) {
+	_, err := Open("nowhere", Config{})
+	require.ErrorIs(t, err, connect.ErrName)
+	_, err = Open("vfio-user:"+filepath.Join(t.TempDir(), "nothing"), Config{})
+	require.Error(t, err)
+	_, err = Open("ffff:ff:1f.7", Config{})
+	require.Error(t, err)
+}

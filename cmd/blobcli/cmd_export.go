@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/bdev/open"
+	"github.com/blobkv/blobkv/nvme/softctrl"
+	"github.com/blobkv/blobkv/nvme/vfiouser"
+)
+
+const exportLong = `export serves the device as an NVMe controller to another process or a virtual machine, over the vfio-user socket "cntrl" in a
+folder, which is made when it does not exist. It stays in the foreground until Ctrl-C or SIGTERM, and then removes the
+socket, makes everything durable and ends with exit code 0.
+
+One client at a time has the controller; another one is refused, and may come when the first has gone. Whoever can write to
+the socket can read and change the whole device (--read-only: only read it). The client's memory is shared with this process.
+
+A processor is busy while a client sends commands. Afterwards the process sleeps, up to 2 ms at a time.`
+
+// exportFlags are what export takes.
+type exportFlags struct {
+	dir      string
+	readOnly bool
+	queues   int
+}
+
+func (c *cli) exportCommand() *cobra.Command {
+	f := exportFlags{}
+	cmd := &cobra.Command{Use: "export [DEVICE]", Short: "Serve the device as an NVMe controller over a vfio-user socket (Linux)", Long: exportLong, Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return c.export(cmd.Context(), args, f) }}
+	cmd.Flags().StringVar(&f.dir, "vfio-user", "", "folder of the socket")
+	cmd.Flags().BoolVar(&f.readOnly, "read-only", false, "refuse writes")
+	cmd.Flags().IntVar(&f.queues, "queues", 8, "I/O queue pairs that a client gets at most")
+	return cmd
+}
+
+// maxExportQueues is what the doorbells of one page hold.
+const maxExportQueues = 128
+
+func (c *cli) export(ctx context.Context, args []string, f exportFlags) error {
+	switch {
+	case len(args) > 0 && c.device != "" && c.device != args[0]:
+		return usagef("two devices: %s and %s", c.device, args[0])
+	case f.dir == "":
+		return usagef("where? pass --vfio-user DIR")
+	case f.queues < 1 || f.queues > maxExportQueues:
+		return usagef("--queues %d: want 1 to %d", f.queues, maxExportQueues)
+	case len(args) > 0:
+		c.device = args[0]
+	}
+	dev, err := c.openDevice(open.Options{ReadOnly: f.readOnly, Create: !f.readOnly})
+	if err != nil {
+		return err
+	}
+	storage := newExportStorage(dev)
+	err = errors.Join(c.exportDevice(ctx, storage, f), storage.close())
+	if err != nil {
+		return &lateError{err}
+	}
+	return nil
+}
+
+// exportView is what export prints when clients may come.
+type exportView struct {
+	Device string `json:"device"`
+	Socket string `json:"socket"`
+}
+
+func (c *cli) exportDevice(ctx context.Context, storage *exportStorage, f exportFlags) error {
+	says := make(chan string, 64)
+	log := func(text string) {
+		select {
+		case says <- text:
+		default: // a client that misbehaves faster than a person reads
+		}
+	}
+	s, err := vfiouser.Listen(f.dir, vfiouser.Soft(exportConfig(storage, f)), vfiouser.ServerOptions{Log: log})
+	if err != nil {
+		return err
+	}
+	view := exportView{c.device, s.Path()}
+	err = c.print(view, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is served on %s. Ctrl-C ends it.\n", view.Device, view.Socket)
+	})
+	if err == nil {
+		ended := make(chan struct{})
+		var watcher sync.WaitGroup
+		watcher.Go(func() { c.watchExport(s, says, ended) })
+		err = s.Serve(ctx)
+		close(ended)
+		watcher.Wait()
+	}
+	return errors.Join(err, s.Close())
+}
+
+// exportConfig is a controller whose one namespace is the device.
+func exportConfig(storage *exportStorage, f exportFlags) softctrl.Config {
+	p := storage.dev.Properties()
+	sum := fnv.New64a()
+	_, _ = io.WriteString(sum, storage.dev.Name()) // a hash takes everything
+	return softctrl.Config{
+		Serial: fmt.Sprintf("BKV%016X", sum.Sum64()), Model: "blobkv bdev",
+		Queues: f.queues, Vectors: f.queues + 1, MDTS: exportMDTS, SGL: true, WriteCache: p.WriteCache,
+		AtomicBlocks: uint16(max(1, p.AtomicWriteUnit/p.BlockSize)),
+		Namespaces:   []softctrl.NamespaceConfig{{Storage: storage, BlockSize: p.BlockSize, ReadOnly: f.readOnly, Boundary: boundaryBlocks(p)}},
+	}
+}
+
+// exportMDTS makes 1 MiB the largest transfer: 4 KiB << 8.
+const exportMDTS = 8
+
+// boundaryBlocks is the optimal boundary in blocks, 0 when there is none or it does not fit the field.
+func boundaryBlocks(p bdev.Properties) uint16 {
+	if n := p.OptimalBoundary / p.BlockSize; n < 1<<16 {
+		return uint16(n)
+	}
+	return 0
+}
+
+// watchExport prints what the server says, and on a terminal one line about what it does.
+func (c *cli) watchExport(s *vfiouser.Server, says <-chan string, ended <-chan struct{}) {
+	const every = 500 * time.Millisecond
+	line := c.progressLine()
+	defer line.clear()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last := s.Stats().Work
+	for {
+		select {
+		case text := <-says:
+			line.clear()
+			c.complain(text)
+		case <-tick.C:
+			st := s.Stats()
+			state := "no client"
+			if st.Connected {
+				state = "1 client"
+			}
+			line.show("%s, %d commands, %.0f per second", state, st.Work, float64(st.Work-last)/every.Seconds())
+			last = st.Work
+		case <-ended:
+			return
+		}
+	}
+}

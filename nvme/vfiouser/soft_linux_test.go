@@ -1,0 +1,340 @@
+package vfiouser
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/blobkv/blobkv/internal/dmabuf"
+	"github.com/blobkv/blobkv/nvme"
+	"github.com/blobkv/blobkv/nvme/nvmetest"
+	"github.com/blobkv/blobkv/nvme/softctrl"
+	"github.com/blobkv/blobkv/nvme/vfiouser/wire"
+)
+
+const softSize = 64 << 20
+
+// softConfig is a controller with one namespace in memory.
+func softConfig(storage softctrl.Storage) softctrl.Config {
+	return softctrl.Config{Queues: 8, Vectors: 9, SGL: true, Namespaces: []softctrl.NamespaceConfig{{Storage: storage, BlockSize: 4096}}}
+}
+
+// serveSoft is the server in a process of its own. Block i holds i, so that the other end can check what it reads.
+func serveSoft(dir string) error {
+	ram, err := softctrl.NewRAM(softSize, false)
+	if err != nil {
+		return err
+	}
+	if err := number(ram); err != nil {
+		return err
+	}
+	s, err := Listen(dir, Soft(softConfig(ram)), ServerOptions{})
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	if err := pin(runtime.NumCPU() - 1); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	return s.Serve(context.Background())
+}
+
+// pin keeps the calling thread on one processor.
+func pin(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	return unix.SchedSetaffinity(0, &set)
+}
+
+func number(ram *softctrl.RAM) error {
+	block := make([]byte, 4096)
+	for i := range softSize / 4096 {
+		for at := 0; at < len(block); at += 8 {
+			binary.LittleEndian.PutUint64(block[at:], uint64(i))
+		}
+		if _, err := ram.WriteAt(block, int64(i)*4096); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// numbered tells whether a buffer holds what number wrote from a block on.
+func numbered(b []byte, block uint64) bool {
+	for at := 0; at < len(b); at += 8 {
+		if binary.LittleEndian.Uint64(b[at:]) != block+uint64(at/4096) {
+			return false
+		}
+	}
+	return true
+}
+
+func serveRAM(t *testing.T) (*served, *softctrl.RAM) {
+	t.Helper()
+	ram, err := softctrl.NewRAM(softSize, false)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, ram.Free()) })
+	return serve(t, Soft(softConfig(ram)), ServerOptions{}), ram
+}
+
+// TestTransport runs the suite of all transports.
+func TestTransport(t *testing.T) {
+	require.NoError(t, dmabuf.MakeShareable())
+	v, _ := serveRAM(t)
+	nvmetest.Transport(t, nvmetest.Env{
+		Open: func(t *testing.T) nvme.Transport {
+			c, err := openPatiently(v.dir)
+			require.NoError(t, err)
+			return c
+		},
+		Pages: func(t *testing.T) []byte {
+			pool := dmabuf.NewPool(1 << 20)
+			b := pool.Get(64 << 10)
+			clear(b)
+			t.Cleanup(func() {
+				pool.Put(b)
+				require.NoError(t, pool.Close())
+			})
+			return b
+		},
+		Eventfd: func(t *testing.T) int {
+			fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, unix.Close(fd)) })
+			return fd
+		},
+		Signalled: func(t *testing.T, fd int, wait bool) bool {
+			if wait {
+				require.NoError(t, waitFor(fd, unix.POLLIN, time.Now().Add(20*time.Second), -1))
+			}
+			n, _ := unix.Read(fd, make([]byte, 8))
+			return n == 8
+		},
+	})
+}
+
+// openPatiently waits until the server has noticed that the client before is gone.
+func openPatiently(dir string) (*Client, error) {
+	for end := time.Now().Add(20 * time.Second); ; {
+		c, err := Open(dir, Options{})
+		if !errors.Is(err, ErrInUse) || time.Now().After(end) {
+			return c, err
+		}
+	}
+}
+
+// TestDriver drives a software controller over the socket: what is written lands in the storage, what is read comes from it.
+func TestDriver(t *testing.T) {
+	v, ram := serveRAM(t)
+	drive(t, func() nvme.Transport { return open(t, v) }, ram, 300)
+}
+
+// TestDriverWithoutSharedMemory does so with all memory reached by messages.
+func TestDriverWithoutSharedMemory(t *testing.T) {
+	v, ram := serveRAM(t)
+	drive(t, func() nvme.Transport { return &farClient{open(t, v)} }, ram, 20)
+	require.Greater(t, v.Stats().Work, uint64(20))
+}
+
+// farClient keeps the descriptors of its memory to itself.
+type farClient struct{ *Client }
+
+func (c *farClient) Alloc(size int) (nvme.DMA, error) {
+	size = (size + 4095) &^ 4095
+	m, err := dmabuf.NewRegion(int64(size))
+	if err != nil {
+		return nvme.DMA{}, err
+	}
+	b := m.Bytes()
+	iova := addressOf(b)
+	if err := c.memory.add(iova, region{bytes: b}); err != nil {
+		return nvme.DMA{}, err
+	}
+	_, err = c.call(wire.CmdDMAMap, &wire.DMAMap{Flags: wire.DMAReadable | wire.DMAWriteable, Address: iova, Size: uint64(size)}, nil)
+	return nvme.DMA{Bytes: b, IOVA: iova}, err
+}
+
+func (c *farClient) Free(m nvme.DMA) error { return c.Unmap(m.Bytes) } // the test's process ends soon enough
+
+func drive(t *testing.T, transport func() nvme.Transport, ram *softctrl.RAM, turns int) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	c, err := nvme.Open(transport(), nvme.Options{Queues: 2})
+	require.NoError(t, err)
+	q, err := c.OpenQueue(nvme.QueueOptions{})
+	require.NoError(t, err)
+	ns := c.Namespaces()[0]
+	mem, err := c.Alloc(1 << 20)
+	require.NoError(t, err)
+	want := make([]byte, 1<<20)
+	for range turns {
+		n := (1 + rng.IntN(64)) * 4096
+		lba := rng.Uint64N(softSize/4096 - 64)
+		for at := 0; at < n; at += 8 {
+			binary.LittleEndian.PutUint64(mem[at:], rng.Uint64())
+		}
+		require.NoError(t, q.Do(&nvme.Request{Op: nvme.OpWrite, NS: ns, LBA: lba, Buf: mem[:n]}))
+		_, err := ram.ReadAt(want[:n], int64(lba)*4096)
+		require.NoError(t, err)
+		require.Equal(t, want[:n], mem[:n], "in the storage")
+
+		lba = rng.Uint64N(softSize/4096 - 64)
+		_, err = ram.ReadAt(want[:n], int64(lba)*4096)
+		require.NoError(t, err)
+		clear(mem[:n])
+		require.NoError(t, q.Do(&nvme.Request{Op: nvme.OpRead, NS: ns, LBA: lba, Buf: mem[:n]}))
+		require.Equal(t, want[:n], mem[:n], "from the storage")
+	}
+	require.NoError(t, q.Do(&nvme.Request{Op: nvme.OpFlush, NS: ns}))
+	require.NoError(t, c.Reset())
+	require.NoError(t, q.Do(&nvme.Request{Op: nvme.OpRead, NS: ns, Buf: mem[:4096]}), "after a reset")
+	require.NoError(t, c.Close())
+}
+
+// TestKillServerUnderDriver kills the controller's process while commands are outstanding: all come back, as gone, none hangs. The next server
+// and the next driver go on.
+func TestKillServerUnderDriver(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dev")
+	for range 2 {
+		srv := spawn(t, roleSoft, dir)
+		c, q, mem := openDriver(t, dir)
+		reqs := make([]*nvme.Request, 32)
+		for i := range reqs {
+			reqs[i] = &nvme.Request{Op: nvme.OpRead, NS: c.Namespaces()[0], Buf: mem[i*4096:][:4096]}
+		}
+		done, out, n, killed := make([]*nvme.Request, 32), 0, 0, false
+		for !killed || out > 0 {
+			if !killed {
+				out += q.Submit(reqs[:32-out])
+			}
+			if n++; n == 200 {
+				kill(t, srv)
+				killed = true
+			}
+			got := q.Poll(done)
+			for i, r := range done[:got] {
+				if r.Err != nil {
+					require.ErrorIs(t, r.Err, nvme.ErrGone)
+				}
+				reqs[32-out+i] = r
+			}
+			out -= got
+			_ = c.Poll() // says that it is gone, which the requests say too
+		}
+		for c.Poll() == nil { // it looks at the controller now and then
+		}
+		require.ErrorIs(t, c.Poll(), nvme.ErrGone)
+		require.ErrorIs(t, q.Do(reqs[0]), nvme.ErrGone)
+		_ = c.Close() // nobody is there to be shut down
+	}
+}
+
+func openDriver(t testing.TB, dir string) (*nvme.Controller, *nvme.Queue, []byte) {
+	t.Helper()
+	tr, err := Open(dir, Options{})
+	require.NoError(t, err)
+	c, err := nvme.Open(tr, nvme.Options{Queues: 1})
+	require.NoError(t, err)
+	q, err := c.OpenQueue(nvme.QueueOptions{})
+	require.NoError(t, err)
+	mem, err := c.Alloc(1 << 20)
+	require.NoError(t, err)
+	return c, q, mem
+}
+
+// TestShrunkQueue cuts the memory of rings and data short while the software controller uses it.
+func TestShrunkQueue(t *testing.T) {
+	v, _ := serveRAM(t)
+	c := open(t, v)
+	fd, err := unix.MemfdCreate("short", unix.MFD_CLOEXEC)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	require.NoError(t, unix.Ftruncate(fd, 1<<16))
+	_, err = c.call(wire.CmdDMAMap, &wire.DMAMap{Flags: wire.DMAReadable | wire.DMAWriteable, Address: 1 << 20, Size: 1 << 16}, []int{fd})
+	require.NoError(t, err)
+	require.NoError(t, c.Store32(0x24, 7<<16|7)) // admin queues of 8 entries
+	require.NoError(t, c.Store64(0x28, 1<<20))
+	require.NoError(t, c.Store64(0x30, 1<<20+8192))
+	require.NoError(t, c.Store32(0x14, 0x460001))
+	require.NoError(t, unix.Ftruncate(fd, 4096)) // the submission queue stays, the completion queue is gone
+	_ = c.Store32(barRegisters, 1)               // the answer may be the end of the connection
+	require.Contains(t, v.wait(t, "client gone"), "not there any more")
+	next := open(t, v)
+	_, err = next.Load64(0)
+	require.NoError(t, err)
+}
+
+// BenchmarkRead4K reads 4 KiB at random places over a socket from a server in another process, both ends on a processor of their
+// own, with memory behind it. The content of each read is checked in a pass before.
+func BenchmarkRead4K(b *testing.B) {
+	dir := filepath.Join(b.TempDir(), "dev")
+	srv := spawn(b, roleSoft, dir)
+	defer kill(b, srv)
+	c, q, mem := openDriver(b, dir)
+	defer c.Close()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	require.NoError(b, pin(0))
+	for _, depth := range []int{1, 32} {
+		b.Run(fmt.Sprintf("depth%d", depth), func(b *testing.B) {
+			r := newReader(c, q, mem, depth)
+			require.NoError(b, r.run(20000, true))
+			b.ReportAllocs()
+			b.ResetTimer()
+			require.NoError(b, r.run(b.N, false))
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "reads/s")
+		})
+	}
+}
+
+// reader keeps a number of reads outstanding.
+type reader struct {
+	q    *nvme.Queue
+	rng  *rand.Rand
+	free []*nvme.Request
+	done []*nvme.Request
+}
+
+func newReader(c *nvme.Controller, q *nvme.Queue, mem []byte, depth int) *reader {
+	r := &reader{q: q, rng: rand.New(rand.NewPCG(1, 2)), done: make([]*nvme.Request, depth)}
+	for i := range depth {
+		r.free = append(r.free, &nvme.Request{Op: nvme.OpRead, NS: c.Namespaces()[0], Buf: mem[i*4096:][:4096]})
+	}
+	return r
+}
+
+func (r *reader) run(n int, check bool) error {
+	started, finished := 0, 0
+	for finished < n {
+		k := min(len(r.free), n-started)
+		for _, q := range r.free[:k] {
+			q.LBA = r.rng.Uint64N(softSize / 4096)
+		}
+		if k > 0 && r.q.Submit(r.free[:k]) != k {
+			return errors.New("the queue is full")
+		}
+		r.free, started = r.free[:copy(r.free, r.free[k:])], started+k
+		got := r.q.Poll(r.done)
+		for _, q := range r.done[:got] {
+			if q.Err != nil {
+				return q.Err
+			}
+			if check && !numbered(q.Buf, q.LBA) {
+				return fmt.Errorf("block %d holds something else", q.LBA)
+			}
+		}
+		r.free, finished = append(r.free, r.done[:got]...), finished+got
+	}
+	return nil
+}
