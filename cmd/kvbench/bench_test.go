@@ -200,7 +200,7 @@ func killedRun(t *testing.T, benchmarks, after string, victim int) ([]map[string
 	s.Benchmarks, s.Format, s.Memory = benchmarks, formatJSON, 512<<20
 	var out bytes.Buffer
 	var stderr lockedBuffer
-	se, err := newSession(s, &out, &stderr)
+	se, err := newSession(context.Background(), s, &out, &stderr)
 	require.NoError(t, err)
 	se.Memory = 0 // for the splits alone: the machine that tests may not permit cgroups
 	se.out = &killAt{se.out, se, after, victim}

@@ -83,6 +83,10 @@ func TestBadFlags(t *testing.T) {
 		{"--vs", "hostfs:"},
 		{"--vs", "hostfs", "--device", "malloc:64MiB"},
 		{"--log_rotations", "-1"},
+		{"--loop", "1GiB"},
+		{"--loop", "1MiB", "--vs", "hostfs"},
+		{"--loop", "1GiB", "--vs", "hostfs", "--device", filepath.Join(dir, "x.img")},
+		{"--loop", "1GiB", "--vs", "hostfs", "--destroy"},
 		{"--bound", "--device", "malloc:64MiB"},
 		{"--bound", "--value_size", "2MiB", "--device", filepath.Join(dir, "x.img")},
 		{"--data_over_memory", "4"},
@@ -103,7 +107,7 @@ func TestHelpListsFlagsAndBenchmarks(t *testing.T) {
 	out, err := kvbench(t, context.Background(), "--help")
 	require.NoError(t, err)
 	for _, want := range []string{"--device", "--num", "--compression_ratio", "--runs", "--destroy", "--value_size", "--key_size",
-		"--threads", "--cache_size", "--duration", "--seed", "--sync", "--use_existing_db", "--benchmarks", "--vs", "--memory", "--data_over_memory", "--keep", "--bound", "--log_rotations",
+		"--threads", "--cache_size", "--duration", "--seed", "--sync", "--use_existing_db", "--benchmarks", "--vs", "--memory", "--data_over_memory", "--keep", "--bound", "--log_rotations", "--loop",
 		"Comparison:", "readwhilewriting", "Exit codes:"} {
 		require.Contains(t, out, want)
 	}

@@ -20,7 +20,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1   // the benchmark could not be carried out, or a row of it
 	exitUsage       = 2   // unknown flag, bad value, store in the way
-	exitInterrupted = 130 // Ctrl-C or SIGTERM; what was made is removed
+	exitInterrupted = 130 // Ctrl-C, SIGTERM, SIGHUP or a broken pipe; what was made is removed
 )
 
 // errUsage marks errors that another command line would avoid.
@@ -30,7 +30,8 @@ func main() {
 	if isEngineProcess(os.Args) {
 		os.Exit(engineMain(os.Stdin, os.Stdout, os.Stderr))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// SIGPIPE too: kvbench | head must not leave a mount behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	cmd := newCommand(os.Stdout, os.Stderr)
 	err := cmd.ExecuteContext(ctx)
