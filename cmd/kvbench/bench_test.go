@@ -217,6 +217,7 @@ func TestKilledEngineLosesItsRow(t *testing.T) {
 	rows, err := killedRun(t, "fillseq,readrandom,readseq", "fillseq", 1)
 	require.ErrorIs(t, err, errIncomplete)
 	require.ErrorContains(t, err, "readrandom of hostfs")
+	require.Equal(t, exitIncomplete, report(context.Background(), err))
 	require.Len(t, rows, 3*4)
 	for i, r := range rows {
 		require.Equal(t, i == 5, r["lost"] != nil, "%v", r)

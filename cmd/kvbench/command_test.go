@@ -156,13 +156,13 @@ func TestRowBounds(t *testing.T) {
 // The number of keys follows from what an entry takes up, and from the keys that random writes miss.
 func TestDataOverMemory(t *testing.T) {
 	s := defaultSettings()
-	s.Memory, s.DataOverMemory, s.ValueSize = 224<<20, 4, 112
+	s.Memory, s.DataOverMemory, s.ValueSize = 224<<20, 4, 128
 	rows := func(list string) []*benchmark {
 		b, err := parseBenchmarks(list)
 		require.NoError(t, err)
 		return b
 	}
-	const entry = 112/2 + entryOverhead
+	const entry = 128/2 + fragmentOverhead + entryOverhead
 	require.NoError(t, s.sizeData(rows("fillseq,readrandom")))
 	require.InDelta(t, 4*224<<20/entry, s.Num, 1)
 	require.NoError(t, s.sizeData(rows("fillrandom,readrandom")))

@@ -18,8 +18,9 @@ import (
 // Exit codes.
 const (
 	exitOK          = 0
-	exitFailed      = 1   // the benchmark could not be carried out, or a row of it
+	exitFailed      = 1   // the benchmark could not be carried out
 	exitUsage       = 2   // unknown flag, bad value, store in the way
+	exitIncomplete  = 3   // it was, but rows have no figures of an engine that was killed
 	exitInterrupted = 130 // Ctrl-C, SIGTERM, SIGHUP or a broken pipe; what was made is removed
 )
 
@@ -51,5 +52,8 @@ func report(ctx context.Context, err error) int {
 		return exitUsage
 	}
 	fmt.Fprintf(os.Stderr, "kvbench: %v\n", err)
+	if errors.Is(err, errIncomplete) {
+		return exitIncomplete
+	}
 	return exitFailed
 }
