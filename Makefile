@@ -10,7 +10,19 @@ SEEDS     ?= 200
 SEED      ?= 0
 N         ?= 100000
 
-.PHONY: help build test race lint bench fuzz stress stress-crash stress-judges stress-metamorphic crash clean
+# Of make figures: medians of so many runs, under a folder of the disk that is measured, with so much memory and four
+# times as much data.
+RUNS       ?= 5
+FIGURES    ?= /var/tmp
+MEMORY     ?= 224MiB
+FIGURESDIR  = $(FIGURES)/kvbench-figures
+KVBENCH     = bin/kvbench --vs hostfs --runs $(RUNS)
+SYNCED      = --benchmarks fillsync --write_buffer_size 1MiB --log_rotations 8 --bound
+# A row whose engine was killed by its memory limit says so and ends nothing.
+KILLED      = || test $$? -eq 3
+DATA        = --device aio:$(FIGURESDIR)/data.img --memory $(MEMORY) --write_buffer_size 4MiB --value_size 400 --data_over_memory 4
+
+.PHONY: help build test race lint bench figures fuzz stress stress-crash stress-judges stress-metamorphic crash clean
 
 help:
 	@echo "make build   compile the commands into bin/"
@@ -22,6 +34,7 @@ help:
 	@echo "             SEEDS ($(SEEDS)) runs of Pebble's metamorphic test with and without crashes; SEED=7 makes each of these begin there"
 	@echo "make crash N=100000 [SEED=7]   cut the power N times at random; Ctrl-C stops"
 	@echo "make bench   Go benchmarks of every package"
+	@echo "make figures [RUNS=5] [FIGURES=DIR]   the figures of docs/performance.md against Pebble on the host's file systems, in about 40 minutes"
 	@echo "make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME)) each"
 	@echo "make clean   remove bin/ and the test cache"
 
@@ -61,6 +74,27 @@ crash:
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) -C $(JUDGES) test -run '^$$' -bench . -benchtime 3x ./...
+
+# The rows say what they are; the whole output belongs to a figure. Without root there is no second host.
+figures: build
+	@rm -rf $(FIGURESDIR) && mkdir -p $(FIGURESDIR)
+	@echo "== 1 of 7: durable writes, one thread and sixteen"
+	$(KVBENCH) --device aio:$(FIGURESDIR)/sync.img $(SYNCED) --threads 1,16 --keep=false $(KILLED)
+	@echo "== 2 of 7: the same on loop devices, the host's with a journaled ext4"
+	@if [ $$(id -u) -ne 0 ]; then echo "skipped: needs root"; else set -x; \
+		$(subst --vs hostfs,--vs hostfs:$(FIGURESDIR),$(KVBENCH)) --loop 1GiB $(SYNCED) --threads 1,16 $(KILLED); fi
+	@echo "== 3 of 7: durable writes beside compactions, small files"
+	$(KVBENCH) --device aio:$(FIGURESDIR)/sync.img --benchmarks fillsyncwhilecompacting --duration 10s --keep=false $(KILLED)
+	$(KVBENCH) --device aio:$(FIGURESDIR)/sync.img --benchmarks smallfiles --value_size 4096 --num 20000 --keep=false $(KILLED)
+	@echo "== 4 of 7: writes with data 4x memory"
+	$(KVBENCH) $(DATA) --benchmarks fillrandom,overwrite --duration 6s $(KILLED)
+	@echo "== 5 of 7: random reads of it"
+	$(KVBENCH) $(DATA) --benchmarks readrandom --use_existing_db --threads 1,4,64 $(KILLED)
+	@echo "== 6 of 7: reads beside a writer"
+	$(KVBENCH) $(DATA) --benchmarks readwhilewriting --use_existing_db --threads 4 --benchmark_write_rate_limit 2MiB $(KILLED)
+	@echo "== 7 of 7: scans"
+	$(KVBENCH) $(DATA) --benchmarks readseq,seekrandom --use_existing_db $(KILLED)
+	rm -r $(FIGURESDIR)
 
 fuzz:
 	@$(GO) list ./... | while read -r pkg; do \

@@ -18,6 +18,7 @@ type session struct {
 	rows       []rowPlan
 	contenders []*contender
 	made       madeFiles
+	loop       *loopHost // nil without --loop
 	out        reporter
 	progress   *progressLine
 	notes      []string // what a reader of the figures should know
@@ -32,7 +33,7 @@ type session struct {
 
 // runBench runs everything the command line asks for.
 func runBench(ctx context.Context, s settings, stdout, stderr io.Writer) (err error) {
-	se, err := newSession(s, stdout, stderr)
+	se, err := newSession(ctx, s, stdout, stderr)
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func runBench(ctx context.Context, s settings, stdout, stderr io.Writer) (err er
 }
 
 // newSession checks the command line and finds out what is there, without changing anything but an empty temp folder.
-func newSession(s settings, stdout, stderr io.Writer) (*session, error) {
+func newSession(ctx context.Context, s settings, stdout, stderr io.Writer) (*session, error) {
 	rows, err := parseBenchmarks(s.Benchmarks)
 	if err != nil {
 		return nil, err
@@ -63,15 +64,20 @@ func newSession(s settings, stdout, stderr io.Writer) (*session, error) {
 		return nil, err
 	}
 	se.rows = planRows(rows, se.Threads)
-	if err := se.plan(); err != nil {
+	if err := se.plan(ctx); err != nil {
+		se.progress.stop()
 		return nil, errors.Join(err, se.made.remove(), se.cleanUp())
 	}
 	return se, nil
 }
 
 // plan decides where the stores lie and how memory is split.
-func (se *session) plan() error {
-	ours, err := se.ourPlace()
+func (se *session) plan(ctx context.Context) error {
+	splits, err := splitsFor(&se.settings)
+	if err != nil {
+		return err
+	}
+	ours, err := se.ourPlace(ctx)
 	if err != nil {
 		return err
 	}
@@ -80,13 +86,9 @@ func (se *session) plan() error {
 	}
 	places := map[string]place{engineBlobKV: ours}
 	if se.VS != "" {
-		if places[engineHostFS], err = hostPlace(se.VS, ours); err != nil {
+		if places[engineHostFS], err = se.hostPlace(ours); err != nil {
 			return err
 		}
-	}
-	splits, err := splitsFor(&se.settings)
-	if err != nil {
-		return err
 	}
 	for _, sp := range splits {
 		p := places[sp.Engine]
@@ -104,7 +106,14 @@ func (se *session) plan() error {
 }
 
 // ourPlace is the device asked for, or a fresh image in the temp folder.
-func (se *session) ourPlace() (place, error) {
+func (se *session) ourPlace(ctx context.Context) (p place, err error) {
+	if se.Loop > 0 {
+		se.loop, err = se.planLoop(ctx)
+		if err != nil {
+			return place{}, err
+		}
+		return se.loop.ours, nil
+	}
 	if se.Device != "" {
 		return locate(se.Device)
 	}
@@ -120,14 +129,17 @@ func (se *session) ourPlace() (place, error) {
 }
 
 // hostPlace is the folder of the host engine's store: below the one that is named, or below the image's.
-func hostPlace(vs string, ours place) (place, error) {
-	_, dir, err := parseVS(vs)
+func (se *session) hostPlace(ours place) (place, error) {
+	_, dir, err := parseVS(se.VS)
 	if err != nil {
 		return place{}, err
 	}
+	if se.loop != nil {
+		dir = se.loop.hostDir
+	}
 	if dir == "" {
 		if ours.Kind != placeImage {
-			return place{}, usagef("--vs %s needs a folder on the disk to compare with, as in %s:DIR, because %s is not an image file", vs, vs, ours)
+			return place{}, usagef("--vs %s needs a folder on the disk to compare with, as in %s:DIR, because %s is not an image file", se.VS, se.VS, ours)
 		}
 		dir = filepath.Dir(ours.Path)
 	}

@@ -200,7 +200,7 @@ func killedRun(t *testing.T, benchmarks, after string, victim int) ([]map[string
 	s.Benchmarks, s.Format, s.Memory = benchmarks, formatJSON, 512<<20
 	var out bytes.Buffer
 	var stderr lockedBuffer
-	se, err := newSession(s, &out, &stderr)
+	se, err := newSession(context.Background(), s, &out, &stderr)
 	require.NoError(t, err)
 	se.Memory = 0 // for the splits alone: the machine that tests may not permit cgroups
 	se.out = &killAt{se.out, se, after, victim}
@@ -217,6 +217,7 @@ func TestKilledEngineLosesItsRow(t *testing.T) {
 	rows, err := killedRun(t, "fillseq,readrandom,readseq", "fillseq", 1)
 	require.ErrorIs(t, err, errIncomplete)
 	require.ErrorContains(t, err, "readrandom of hostfs")
+	require.Equal(t, exitIncomplete, report(context.Background(), err))
 	require.Len(t, rows, 3*4)
 	for i, r := range rows {
 		require.Equal(t, i == 5, r["lost"] != nil, "%v", r)

@@ -75,6 +75,10 @@ func scratchBeside(p place, name string) (place, error) {
 
 // planBound adds the references to the contenders. The scratch file is never kept.
 func (se *session) planBound(ours place) error {
+	if se.loop != nil {
+		se.contenders = append(se.contenders, se.references(se.contenders[0].split, se.loop.scratch)...)
+		return nil
+	}
 	scratch, err := scratchBeside(ours, fmt.Sprintf("kvbench-device-%d.img", os.Getpid()))
 	if err != nil {
 		return err

@@ -18,7 +18,8 @@ With --vs hostfs it runs the same Pebble on the kernel's file system, row by row
 
 const exampleHelp = `  kvbench
   kvbench --device aio:/data/bench.img --num 5000000 --threads 4
-  kvbench --vs hostfs --benchmarks fillsync --threads 16
+  kvbench --vs hostfs --benchmarks fillsync --threads 1,16 --bound --log_rotations 8 --write_buffer_size 1MiB
+  kvbench --vs hostfs --loop 2GiB --benchmarks fillsync --bound
   kvbench --vs hostfs:/mnt/ext4 --memory 512MiB --data_over_memory 4 --duration 30s --benchmarks fillrandom,readrandom --threads 1,4,64
   kvbench --device aio:/data/bench.img --use_existing_db --benchmarks readrandom --duration 10s --format json`
 
@@ -46,6 +47,7 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.NumGiven = cmd.Flags().Changed("num")
+			s.Keep = s.Keep && s.Loop == 0
 			return runBench(cmd.Context(), s, stdout, stderr)
 		},
 	}
@@ -120,8 +122,9 @@ func storeFlags(s *settings) *pflag.FlagSet {
 func comparisonFlags(s *settings) *pflag.FlagSet {
 	f := newFlagSet()
 	f.StringVar(&s.VS, "vs", s.VS, "hostfs or hostfs:DIR: also run the same Pebble on the kernel's file system (DIR: the image's folder)")
+	f.Var(&s.Loop, "loop", "with --vs hostfs: compare on loop devices of this size, over files in DIR (the temp folder): an ext4 with a journal for the host, the bare device for ours; needs root and mkfs.ext4; nothing is kept")
 	f.BoolVar(&s.Bound, "bound", false, "fillsync also runs on Pebble's own file system in RAM and as the device's bare write and flush, on a file beside the image that was written before: what a durable write takes at best, and whether it does")
-	f.Var(&s.Memory, "memory", "total memory of each engine: ours gives an eighth of what buffers leave to the block cache and the rest to compressed blocks, the host's is split with the page cache in two ways and the better counts; an engine that its limit kills loses that row and goes on, and kvbench ends with exit code 1")
+	f.Var(&s.Memory, "memory", "total memory of each engine: ours gives an eighth of what buffers leave to the block cache and the rest to compressed blocks, the host's is split with the page cache in two ways and the better counts; an engine that its limit kills loses that row and goes on, and kvbench ends with exit code 3")
 	f.Float64Var(&s.DataOverMemory, "data_over_memory", 0, "instead of --num: as many keys as make the live data so many times --memory; fillrandom is complete then, whatever --duration says")
 	f.BoolVar(&s.DropCaches, "drop_caches", s.DropCaches, "drop the page cache and reopen the stores before each row, where permitted")
 	return f
@@ -143,7 +146,8 @@ func printHelp(w io.Writer, cmd *cobra.Command, groups []flagGroup) {
 	for i := range benchmarks {
 		fmt.Fprintf(w, "  %-18s %s\n", benchmarks[i].name, benchmarks[i].about)
 	}
-	fmt.Fprintf(w, "\n%s\nExit codes: %d done, %d failed, %d usage, %d interrupted.\n", columnHelp, exitOK, exitFailed, exitUsage, exitInterrupted)
+	fmt.Fprintf(w, "\n%s\nExit codes: %d done, %d failed, %d usage, %d done but for rows whose engine was killed, %d interrupted.\n",
+		columnHelp, exitOK, exitFailed, exitUsage, exitIncomplete, exitInterrupted)
 	if runtime.GOOS != "linux" {
 		fmt.Fprintf(w, "The machine's CPU, bytes at the disk, cold caches and --memory's limit are known on Linux only.\n")
 	}

@@ -83,6 +83,10 @@ func TestBadFlags(t *testing.T) {
 		{"--vs", "hostfs:"},
 		{"--vs", "hostfs", "--device", "malloc:64MiB"},
 		{"--log_rotations", "-1"},
+		{"--loop", "1GiB"},
+		{"--loop", "1MiB", "--vs", "hostfs"},
+		{"--loop", "1GiB", "--vs", "hostfs", "--device", filepath.Join(dir, "x.img")},
+		{"--loop", "1GiB", "--vs", "hostfs", "--destroy"},
 		{"--bound", "--device", "malloc:64MiB"},
 		{"--bound", "--value_size", "2MiB", "--device", filepath.Join(dir, "x.img")},
 		{"--data_over_memory", "4"},
@@ -103,7 +107,7 @@ func TestHelpListsFlagsAndBenchmarks(t *testing.T) {
 	out, err := kvbench(t, context.Background(), "--help")
 	require.NoError(t, err)
 	for _, want := range []string{"--device", "--num", "--compression_ratio", "--runs", "--destroy", "--value_size", "--key_size",
-		"--threads", "--cache_size", "--duration", "--seed", "--sync", "--use_existing_db", "--benchmarks", "--vs", "--memory", "--data_over_memory", "--keep", "--bound", "--log_rotations",
+		"--threads", "--cache_size", "--duration", "--seed", "--sync", "--use_existing_db", "--benchmarks", "--vs", "--memory", "--data_over_memory", "--keep", "--bound", "--log_rotations", "--loop",
 		"Comparison:", "readwhilewriting", "Exit codes:"} {
 		require.Contains(t, out, want)
 	}
@@ -152,13 +156,13 @@ func TestRowBounds(t *testing.T) {
 // The number of keys follows from what an entry takes up, and from the keys that random writes miss.
 func TestDataOverMemory(t *testing.T) {
 	s := defaultSettings()
-	s.Memory, s.DataOverMemory, s.ValueSize = 224<<20, 4, 112
+	s.Memory, s.DataOverMemory, s.ValueSize = 224<<20, 4, 128
 	rows := func(list string) []*benchmark {
 		b, err := parseBenchmarks(list)
 		require.NoError(t, err)
 		return b
 	}
-	const entry = 112/2 + entryOverhead
+	const entry = 128/2 + fragmentOverhead + entryOverhead
 	require.NoError(t, s.sizeData(rows("fillseq,readrandom")))
 	require.InDelta(t, 4*224<<20/entry, s.Num, 1)
 	require.NoError(t, s.sizeData(rows("fillrandom,readrandom")))

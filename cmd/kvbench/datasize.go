@@ -8,9 +8,21 @@ import (
 	"github.com/blobkv/blobkv/internal/size"
 )
 
-// What an entry takes up in the tables of both engines at least: its value as it compresses, and so many bytes for the key,
-// of which a table's block repeats little, the index and the filter.
-const entryOverhead = 16 // bytes
+// What an entry takes up in the tables of both engines besides its value as it should compress: the key, of which a block
+// repeats little, with its share of index and filter; and what a compressor adds for each fragment of a value.
+const (
+	entryOverhead    = 20 // bytes
+	fragmentOverhead = 5  // bytes for each valueFragmentSize
+)
+
+// entrySize is what an entry takes up in a table, in bytes, about.
+func entrySize(s *settings) float64 {
+	size := float64(s.ValueSize)*s.CompressionRatio + entryOverhead
+	if s.CompressionRatio < 1 {
+		size += float64(s.ValueSize) / valueFragmentSize * fragmentOverhead
+	}
+	return size
+}
 
 // randomShare of --num keys are there after --num random ones were written: 1 - 1/e.
 const randomShare = 1 - 1/math.E
@@ -22,8 +34,7 @@ func keysOver(s *settings, rows []*benchmark) int64 {
 	if slices.ContainsFunc(rows, func(b *benchmark) bool { return b.name == "fillseq" }) {
 		share = 1
 	}
-	entry := float64(s.ValueSize)*s.CompressionRatio + entryOverhead
-	return int64(math.Ceil(s.DataOverMemory * float64(s.Memory) / entry / share))
+	return int64(math.Ceil(s.DataOverMemory * float64(s.Memory) / entrySize(s) / share))
 }
 
 // sizeData replaces --num where --data_over_memory says how much data there is to be.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/blobkv/blobkv/internal/procstat"
 	"github.com/blobkv/blobkv/internal/size"
@@ -15,6 +16,9 @@ func (se *session) describe() []string {
 	lines := []string{"machine   " + machineText()}
 	for _, c := range se.contenders {
 		lines = append(lines, fmt.Sprintf("%-9s %s", c.Engine, se.contenderText(c)))
+	}
+	if se.VS != "" {
+		lines = append(lines, "host      "+se.hostText())
 	}
 	lines = append(lines,
 		fmt.Sprintf("workload  %s keys of %d bytes, values of %d bytes compressible to %.0f%%, %s, seed %d, threads %s",
@@ -51,6 +55,21 @@ func (se *session) contenderText(c *contender) string {
 	}
 	if c.PageCache > 0 {
 		text += fmt.Sprintf(", page cache at most %s", size.Human(c.PageCache))
+	}
+	return text
+}
+
+// hostText says what the host's engine runs on, and ours beside it: file system, journal, device.
+func (se *session) hostText() string {
+	i := slices.IndexFunc(se.contenders, func(c *contender) bool { return c.Engine == engineHostFS })
+	c := se.contenders[i]
+	journal := c.mount.Journal
+	if journal == "" {
+		journal = "journal not known"
+	}
+	text := fmt.Sprintf("%s, %s, on %s", c.mount.Type, journal, c.mount.Source)
+	if se.loop != nil {
+		text += fmt.Sprintf("; both devices are loop devices of %v with direct I/O and without discard over files that were written in full, on %s", &se.Loop, se.loop.below)
 	}
 	return text
 }

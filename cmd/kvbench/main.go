@@ -18,9 +18,10 @@ import (
 // Exit codes.
 const (
 	exitOK          = 0
-	exitFailed      = 1   // the benchmark could not be carried out, or a row of it
+	exitFailed      = 1   // the benchmark could not be carried out
 	exitUsage       = 2   // unknown flag, bad value, store in the way
-	exitInterrupted = 130 // Ctrl-C or SIGTERM; what was made is removed
+	exitIncomplete  = 3   // it was, but rows have no figures of an engine that was killed
+	exitInterrupted = 130 // Ctrl-C, SIGTERM, SIGHUP or a broken pipe; what was made is removed
 )
 
 // errUsage marks errors that another command line would avoid.
@@ -30,7 +31,8 @@ func main() {
 	if isEngineProcess(os.Args) {
 		os.Exit(engineMain(os.Stdin, os.Stdout, os.Stderr))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// SIGPIPE too: kvbench | head must not leave a mount behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	cmd := newCommand(os.Stdout, os.Stderr)
 	err := cmd.ExecuteContext(ctx)
@@ -50,5 +52,8 @@ func report(ctx context.Context, err error) int {
 		return exitUsage
 	}
 	fmt.Fprintf(os.Stderr, "kvbench: %v\n", err)
+	if errors.Is(err, errIncomplete) {
+		return exitIncomplete
+	}
 	return exitFailed
 }

@@ -204,7 +204,7 @@ func (se *session) noteOf(b *benchmark, m *measurement) string {
 	switch {
 	case b.extra != nil:
 		return fmt.Sprintf("writer %.0f ops/s", perSecond(float64(m.ExtraOps), m.Seconds))
-	case !b.writes && m.Found < m.Ops && m.Ops > 0 && b.name != "readmissing":
+	case !b.writes && !b.files && m.Found < m.Ops && m.Ops > 0 && b.name != "readmissing":
 		return fmt.Sprintf("%.0f%% found", 100*float64(m.Found)/float64(m.Ops))
 	case b.log != logAny && se.LogRotations > 0 && m.Rotations > 0:
 		return fmt.Sprintf("%d log rotations", m.Rotations)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,6 +37,7 @@ type settings struct {
 	Compression     string
 
 	VS         string
+	Loop       size.Value // of the loop devices to compare on, bytes; 0: none
 	Memory     size.Value
 	DropCaches bool
 
@@ -109,7 +111,7 @@ func (s *settings) validate() error {
 	case s.UseExistingDB && s.Destroy:
 		return usagef("--use_existing_db and --destroy contradict each other")
 	}
-	if err := s.validateData(); err != nil {
+	if err := errors.Join(s.validateData(), s.validateLoop()); err != nil {
 		return err
 	}
 	return s.validateMemory()
