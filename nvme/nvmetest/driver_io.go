@@ -92,7 +92,7 @@ func readWrite(r *rig) {
 			u, m := b.unit(), len(w.Meta)/n
 			require.True(r, bytes.Equal(w.Buf, got.Buf[u:u*(n+1)]), "namespace %d, %d blocks at %d", b.NamespaceInfo.ID, n, lba)
 			require.True(r, bytes.Equal(around.Buf[:u], got.Buf[:u]) && bytes.Equal(around.Buf[u*(n+1):], got.Buf[u*(n+1):]), "neighbours")
-			require.True(r, bytes.Equal(w.Meta, got.Meta[m*min(1, len(got.Meta)):len(got.Meta)-m]), "metadata")
+			require.True(r, bytes.Equal(w.Meta, got.Meta[m*min(1, len(got.Meta)):len(got.Meta)-m]), "metadata of namespace %d, %d blocks at %d", b.NamespaceInfo.ID, n, lba)
 		}
 	}
 	require.NoError(r, r.do(nvme.Request{Op: nvme.OpFlush, NS: r.c.Namespaces()[0]}))

@@ -1,16 +1,20 @@
 package qemu
 
-import "github.com/blobkv/blobkv/nvme/nvmetest"
+import (
+	"fmt"
+
+	"github.com/blobkv/blobkv/nvme/nvmetest"
+)
 
 type ns = nvmetest.Namespace
 
-// boots is the matrix. Every value of every property (LBA size, metadata and protection, its place, MDTS, queue pairs, CMB,
-// write cache, kinds of namespaces) meets every value of the others in one boot of the choice where QEMU has the
-// combination; a controller has several namespaces, so few boots have many pairs. The rest of the combinations are full.
+// boots is the matrix. Twelve of them are the choice that runs in every change: each value of LBA size, metadata,
+// protection type and place, MDTS, queue pairs, CMB and write cache is in at least one of them, beside several of the others,
+// since a controller has several namespaces. The rest, marked full, are all combinations.
 func boots() []boot {
 	list := []boot{
 		{name: "transport", machine: plain(), tests: "^Test(Bind|Transport|HugePages|Kill|Unprivileged|Unreachable)"},
-		{name: "device_del", machine: plain(), tests: "^TestDeviceDel$"},
+		{name: "device_del", machine: plain(), tests: "^TestDeviceDel$", full: true},
 		{name: "surprise", machine: plain(), tests: "^TestSurpriseRemoval$", full: true},
 		{name: "removal", machine: plain(), tests: "^TestDriverRemoval$"},
 		driver("plain", with(2, 7, ns{LBA: 512, MiB: 64}, ns{LBA: 4096, MiB: 64})),
@@ -39,17 +43,19 @@ func (m machine) cmb(mib int) machine {
 	return m
 }
 
-// combinations are all of them that a single namespace has.
+// combinations are all of them, a controller having a namespace of every format of one LBA size.
 func combinations() (list []boot) {
-	for _, queues := range []int{1, 2, 64} {
-		for _, mdts := range []int{1, 7} {
-			for _, cmb := range []int{0, 16} {
-				for _, noCache := range []bool{false, true} {
-					m := with(queues, mdts, formats()...).cmb(cmb)
-					m.NoCache = noCache
-					b := driver("full", m)
-					b.full = true
-					list = append(list, b)
+	for _, lba := range []int{512, 4096} {
+		for _, queues := range []int{1, 2, 64} {
+			for _, mdts := range []int{1, 7} {
+				for _, cmb := range []int{0, 16} {
+					for _, noCache := range []bool{false, true} {
+						m := with(queues, mdts, formats(lba)...).cmb(cmb)
+						m.NoCache = noCache
+						b := driver(fmt.Sprintf("lba-%d-queues-%d-mdts-%d-cmb-%d-nocache-%v", lba, queues, mdts, cmb, noCache), m)
+						b.full = true
+						list = append(list, b)
+					}
 				}
 			}
 		}
@@ -57,18 +63,13 @@ func combinations() (list []boot) {
 	return list
 }
 
-// formats are namespaces of every format that QEMU has protection for.
-func formats() (list []ns) {
-	for _, lba := range []int{512, 4096} {
-		for _, meta := range []ns{{}, {MS: 8}, {MS: 16}, {MS: 8, PI: 1}, {MS: 8, PI: 3}, {MS: 16, PI: 1}, {MS: 16, PI: 3}} {
-			for _, extended := range []bool{false, true} {
-				if extended && meta.MS == 0 {
-					continue
-				}
-				n := meta
-				n.LBA, n.Extended, n.MiB = lba, extended, 16
-				list = append(list, n)
-			}
+// formats are namespaces of every format with metadata and protection.
+func formats(lba int) (list []ns) {
+	for _, n := range []ns{{}, {MS: 8}, {MS: 16}, {MS: 8, PI: 1}, {MS: 8, PI: 3}, {MS: 16, PI: 1}, {MS: 16, PI: 3}} {
+		n.LBA, n.MiB = lba, 16
+		list = append(list, n)
+		if n.Extended = n.MS > 0; n.Extended {
+			list = append(list, n)
 		}
 	}
 	return list
