@@ -22,7 +22,7 @@ SYNCED      = --benchmarks fillsync --write_buffer_size 1MiB --log_rotations 8 -
 KILLED      = || test $$? -eq 3
 DATA        = --device aio:$(FIGURESDIR)/data.img --memory $(MEMORY) --write_buffer_size 4MiB --value_size 400 --data_over_memory 4
 
-.PHONY: help build test race lint bench figures fuzz stress stress-crash stress-judges stress-metamorphic crash clean
+.PHONY: help build test race lint bench figures fuzz stress stress-crash stress-judges stress-metamorphic crash test-nvme test-nvme-full clean
 
 help:
 	@echo "make build   compile the commands into bin/"
@@ -33,6 +33,7 @@ help:
 	@echo "make stress  cut the power everywhere in every sequence of two operations, N ($(N)) times at random, CUTS ($(CUTS)) times under each judge;"
 	@echo "             SEEDS ($(SEEDS)) runs of Pebble's metamorphic test with and without crashes; SEED=7 makes each of these begin there"
 	@echo "make crash N=100000 [SEED=7]   cut the power N times at random; Ctrl-C stops"
+	@echo "make test-nvme       the NVMe driver on QEMU's controller, 12 machines; installs what it needs when run as root (test-nvme-full: all)"
 	@echo "make bench   Go benchmarks of every package"
 	@echo "make figures [RUNS=5] [FIGURES=DIR]   the figures of docs/performance.md against Pebble on the host's file systems, in about 40 minutes"
 	@echo "make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME)) each"
@@ -67,6 +68,13 @@ stress: stress-crash stress-metamorphic stress-judges
 stress-crash:
 	$(GO) run ./cmd/crashsim -sequences 2 -seed $(SEED)
 	$(GO) run ./cmd/crashsim -cuts $(N) -seed $(SEED)
+
+# Boots virtual machines one after the other, each with a bound on its time. Fails where it cannot, and says what is missing.
+test-nvme:
+	NVME_QEMU=pairwise $(GO) test -count=1 -timeout 10m -v ./nvme/qemu
+
+test-nvme-full:
+	NVME_QEMU=full $(GO) test -count=1 -timeout 2h -v ./nvme/qemu
 
 crash:
 	@$(GO) run ./cmd/crashsim -cuts $(N) -seed $(SEED)

@@ -47,6 +47,7 @@ const (
 	defaultMemory  = 1024
 	defaultTimeout = 2 * time.Minute
 	maxLine        = 1 << 20
+	maxCommandLine = 2047 // bytes; COMMAND_LINE_SIZE of Linux on x86
 )
 
 // Boot runs the image's program in a new machine and returns when that is off. An error means that the machine or the
@@ -100,6 +101,10 @@ func (b *boot) arguments(m *Image) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	line := "console=ttyS0 loglevel=4 panic=-1 " + b.config.Kernel + " " + paramRun + base64.RawURLEncoding.EncodeToString(text)
+	if len(line) > maxCommandLine {
+		return nil, fmt.Errorf("%d bytes of arguments and environment for the guest, at most %d fit: %w", len(line), maxCommandLine, ErrGuest)
+	}
 	memory := b.config.Memory
 	if memory == 0 {
 		memory = defaultMemory
@@ -108,7 +113,7 @@ func (b *boot) arguments(m *Image) ([]string, error) {
 		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", strconv.Itoa(memory), "-smp", "2",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-net", "none",
 		"-kernel", m.tools.Kernel, "-initrd", m.path,
-		"-append", "console=ttyS0 loglevel=4 panic=-1 " + b.config.Kernel + " " + paramRun + base64.RawURLEncoding.EncodeToString(text),
+		"-append", line,
 		"-chardev", "file,id=console,path=" + b.path("console"), "-serial", "chardev:console",
 		"-chardev", "socket,id=port,path=" + b.path("port"), "-serial", "chardev:port",
 		"-chardev", "socket,id=qmp,path=" + b.path("qmp"), "-mon", "chardev=qmp,mode=control",

@@ -8,32 +8,21 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/blobkv/blobkv/nvme/nvmetest"
 )
 
-// namespace is one namespace of a machine's controller.
-type namespace struct {
-	LBA      int  // bytes of a block
-	MS       int  // bytes of metadata
-	PI       int  // protection type
-	Extended bool // metadata lies behind each block, not in a buffer of its own
-	Zoned    bool
-	Detached bool // at first
-	MiB      int
-}
-
-// controller is one NVMe controller of QEMU's. The guest gets it as JSON and checks what the driver makes of it.
-type controller struct {
-	Queues     int  // I/O queue pairs
-	MDTS       int  // the largest transfer is 4 KiB << MDTS
-	CMB        int  // MiB
-	NoCache    bool // no volatile write cache
-	Logged     bool // namespace 1 sits behind blklogwrites
-	Namespaces []namespace
+// machine is a controller of QEMU's, and what is around it.
+type machine struct {
+	nvmetest.Controller
+	Logged bool // namespace 1 sits behind blklogwrites
 }
 
 // plain is a controller with nothing special.
-func plain() controller {
-	return controller{Queues: 2, MDTS: 7, Namespaces: []namespace{{LBA: 512, MiB: 64}}}
+func plain() machine { return with(2, 7, nvmetest.Namespace{LBA: 512, MiB: 64}) }
+
+func with(queues, mdts int, namespaces ...nvmetest.Namespace) machine {
+	return machine{Controller: nvmetest.Controller{Queues: queues, MDTS: mdts, TiesTags: true, Fragile: true, Namespaces: namespaces}}
 }
 
 const (
@@ -43,7 +32,7 @@ const (
 
 // arguments makes QEMU's arguments and the images, which are sparse. The IOMMU has to remap interrupts, or vfio refuses it.
 // The controller sits in a slot of its own, from which it can be unplugged.
-func (c controller) arguments(t *testing.T, folder string) []string {
+func (c machine) arguments(t *testing.T, folder string) []string {
 	t.Helper()
 	args := []string{
 		"-device", "intel-iommu,intremap=on,caching-mode=on",
@@ -57,17 +46,17 @@ func (c controller) arguments(t *testing.T, folder string) []string {
 		sparse(t, path, ns.MiB)
 		if c.Logged && i == 0 {
 			sparse(t, filepath.Join(folder, log), 0)
-			args = append(args, "-blockdev", fmt.Sprintf("driver=blklogwrites,node-name=disk%d,log-sector-size=512,"+
+			args = append(args, "-blockdev", fmt.Sprintf("driver=blklogwrites,node-name=disk%d,log-sector-size=512,log-super-update-interval=1,"+
 				"file.driver=file,file.filename=%s,log.driver=file,log.filename=%s", i+1, path, filepath.Join(folder, log)))
 		} else {
 			args = append(args, "-blockdev", fmt.Sprintf("driver=raw,node-name=disk%d,file.driver=file,file.filename=%s,discard=unmap", i+1, path))
 		}
-		args = append(args, "-device", ns.device(i+1, c.NoCache))
+		args = append(args, "-device", device(ns, i+1, c.NoCache))
 	}
 	return args
 }
 
-func (ns namespace) device(n int, noCache bool) string {
+func device(ns nvmetest.Namespace, n int, noCache bool) string {
 	d := fmt.Sprintf("nvme-ns,bus=nvme0,nsid=%d,drive=disk%d,logical_block_size=%d,physical_block_size=%d,ms=%d,pi=%d",
 		n, n, ns.LBA, ns.LBA, ns.MS, ns.PI)
 	for flag, on := range map[string]bool{
@@ -81,9 +70,10 @@ func (ns namespace) device(n int, noCache bool) string {
 	return d
 }
 
-func (c controller) json(t *testing.T) string {
+// json is the controller for the guest.
+func (c machine) json(t *testing.T) string {
 	t.Helper()
-	b, err := json.Marshal(c)
+	b, err := json.Marshal(c.Controller)
 	require.NoError(t, err)
 	return string(b)
 }

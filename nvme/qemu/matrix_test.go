@@ -26,18 +26,12 @@ var modules = []string{"?irqbypass", "?vfio_virqfd", "?iommufd", "vfio_iommu_typ
 // boot is one machine and what runs in it.
 type boot struct {
 	name string
-	controller
-	tests string   // which tests of package guest
-	only  []string // programs by their path in the guest, beside the tests
-	full  bool     // in the whole matrix alone
-	kill  bool     // the guest asks for a power cut
+	machine
+	tests string // which tests of package guest
+	env   []string
+	full  bool // in the whole matrix alone
+	kill  bool // the guest asks for a power cut
 	after func(t *testing.T, folder string, r *qemutest.Result)
-}
-
-var transportBoots = []boot{
-	{name: "transport", controller: plain(), tests: "^Test(Bind|Transport|HugePages|Kill|Unprivileged|Unreachable)"},
-	{name: "device_del", controller: plain(), tests: "^TestDeviceDel$"},
-	{name: "surprise", controller: plain(), tests: "^TestSurpriseRemoval$", full: true},
 }
 
 func TestMatrix(t *testing.T) {
@@ -56,11 +50,6 @@ func TestMatrix(t *testing.T) {
 		}
 		t.Run(b.name, func(t *testing.T) { b.run(t, image) })
 	}
-}
-
-// boots are all of them.
-func boots() []boot {
-	return append(transportBoots[:len(transportBoots):len(transportBoots)], storeBoots...)
 }
 
 // guestImage builds the guest's program, static, and packs it.
@@ -83,7 +72,7 @@ func (b boot) run(t *testing.T, image *qemutest.Image) {
 	r, err := image.Boot(context.Background(), qemutest.Config{
 		Args:   b.arguments(t, folder),
 		Run:    []string{"-test.v", "-test.timeout", "100s", "-test.run", b.tests},
-		Env:    []string{"NVME_GUEST=" + b.json(t)},
+		Env:    append([]string{"NVME_GUEST=" + b.json(t)}, b.env...),
 		Kernel: "intel_iommu=on",
 	})
 	require.NotNil(t, r)
@@ -93,6 +82,10 @@ func (b boot) run(t *testing.T, image *qemutest.Image) {
 			switch g.Status {
 			case "PASS":
 				t.Log(g.Took, g.Output)
+			case "": // the power was cut in it
+				if !b.kill || !r.Killed {
+					t.Errorf("it did not end:\n%s", g.Output)
+				}
 			case "SKIP":
 				t.Skip(g.Output)
 			default:

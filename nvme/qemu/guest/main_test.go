@@ -11,20 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobkv/blobkv/internal/qemutest"
+	"github.com/blobkv/blobkv/nvme/nvmetest"
 	"github.com/blobkv/blobkv/nvme/vfio"
 )
 
-// envConfig says what the machine has, as JSON of expect. It is set in a guest only.
+// envConfig says what the machine's controller is, as JSON of nvmetest.Controller. It is set in a guest only.
 const envConfig = "NVME_GUEST"
 
-// expect is what the host gave the machine, so that tests can tell whether the driver sees it.
-type expect struct {
-	Queues int // I/O queue pairs
-	MDTS   int // as the register has it: the largest transfer is 4 KiB << MDTS
-	CMB    int // MiB
-}
-
-var expected expect
+var expected nvmetest.Controller
 
 func TestMain(m *testing.M) {
 	if qemutest.IsInit() {
