@@ -19,7 +19,7 @@ func boots() []boot {
 		{name: "removal", machine: plain(), tests: "^TestDriverRemoval$"},
 		{name: "store", machine: plain(), tests: "^TestStoreOnDrive$|^TestDeviceConformance$/^sleep$"},
 		{name: "device", machine: plain(), tests: "^TestDeviceConformance$/^adaptive$", full: true},
-		driver("plain", with(2, 7, ns{LBA: 512, MiB: 64}, ns{LBA: 4096, MiB: 64})),
+		driver("plain", with(2, 7, ns{LBA: 512, MiB: 64}, ns{LBA: 4096, MiB: 64})).inFull(),
 		driver("one-queue", with(1, 1, ns{LBA: 4096, MS: 8, PI: 1, MiB: 64}, ns{LBA: 512, MS: 16, PI: 3, Extended: true, MiB: 64}).noCache()),
 		driver("many-queues", with(64, 3, ns{LBA: 512, MS: 8, PI: 3, MiB: 64}, ns{LBA: 4096, MS: 16, PI: 1, Extended: true, MiB: 64})),
 		driver("metadata", with(2, 1, ns{LBA: 512, MS: 8, Extended: true, MiB: 64}, ns{LBA: 4096, MS: 16, MiB: 64}, ns{LBA: 512, MS: 16, PI: 1, MiB: 64})),
@@ -34,6 +34,11 @@ func boots() []boot {
 }
 
 func driver(name string, m machine) boot { return boot{name: name, machine: m, tests: "^TestDriver$"} }
+
+func (b boot) inFull() boot {
+	b.full = true
+	return b
+}
 
 func (m machine) noCache() machine {
 	m.NoCache = true
@@ -54,9 +59,8 @@ func combinations() (list []boot) {
 					for _, noCache := range []bool{false, true} {
 						m := with(queues, mdts, formats(lba)...).cmb(cmb)
 						m.NoCache = noCache
-						b := driver(fmt.Sprintf("lba-%d-queues-%d-mdts-%d-cmb-%d-nocache-%v", lba, queues, mdts, cmb, noCache), m)
-						b.full = true
-						list = append(list, b)
+						name := fmt.Sprintf("lba-%d-queues-%d-mdts-%d-cmb-%d-nocache-%v", lba, queues, mdts, cmb, noCache)
+						list = append(list, driver(name, m).inFull())
 					}
 				}
 			}
