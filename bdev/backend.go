@@ -33,6 +33,7 @@ type Properties struct {
 	Sync            OpSet    // of these, the ones that run through Backend.Execute and may block
 	FUA             bool     // a queued write honours Request.FUA; otherwise the core flushes after it
 	QueueDepth      int      // requests one Queue takes before it says full
+	MaxQueues       int      // that may be open at a time; 0: any number
 	MaxCompareWrite int      // bytes; a native OpCompareAndWrite, which goes through a queue, takes no more; longer ones are emulated
 	// Reaches tells whether the device reaches a buffer where it is; nil for any. The core bounces others through memory of
 	// a pool (dmabuf), which the device has to reach. Asked for each request, by any goroutine.

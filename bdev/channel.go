@@ -236,6 +236,7 @@ func (c *Channel) Wait(done []*Request) int {
 		c.pacer.polled(n)
 		n = c.Poll(done)
 	}
+	c.pacer.end()
 	return n
 }
 

@@ -22,12 +22,14 @@ type Device struct {
 	flushes  bool         // a flush has something to do
 	fua      bool         // a queued write with FUA is durable without a flush by the core
 
-	shared  []*shared
-	gate    gate
-	flush   flusher
-	ranges  rangeLocks
-	workers workers
-	resets  atomic.Int64 // resets under way
+	shared     []*shared
+	attended   []*shared // of shared, those of requests with a waiter
+	unattended *shared   // and the one of requests without
+	gate       gate
+	flush      flusher
+	ranges     rangeLocks
+	workers    workers
+	resets     atomic.Int64 // resets under way
 
 	background background
 
@@ -42,7 +44,7 @@ type Device struct {
 // Options of New. The zero value is a good choice.
 type Options struct {
 	Policy   Policy
-	Channels int  // shared channels; 0: chosen from the number of processors
+	Channels int  // shared channels, the last of several for requests without a waiter; 0: chosen from the number of processors
 	Fresh    bool // the opener has just created the backing store; see Device.Fresh
 }
 
@@ -81,9 +83,11 @@ func newDevice(name string, b Backend, o Options) (*Device, error) {
 	return d, d.openShared(o.Channels)
 }
 
+// openShared opens the shared channels. Requests without a waiter, such as read-ahead, have one of their own: a leader
+// completes what it finds on its channel, and whoever waits for one read would else pay for those of everybody.
 func (d *Device) openShared(n int) error {
 	if n == 0 {
-		n = max(1, min(4, runtime.GOMAXPROCS(0)/4))
+		n = d.defaultChannels()
 	}
 	for range n {
 		q, err := d.b.NewQueue()
@@ -93,8 +97,18 @@ func (d *Device) openShared(n int) error {
 		}
 		d.shared = append(d.shared, newShared(d, q))
 	}
+	d.attended, d.unattended = d.shared[:max(1, n-1)], d.shared[n-1]
 	addChannels(d.shared)
 	return nil
+}
+
+// defaultChannels leaves half of a device's queues to private channels.
+func (d *Device) defaultChannels() int {
+	n := 1 + max(1, min(4, runtime.GOMAXPROCS(0)/4))
+	if most := d.props.MaxQueues; most > 0 {
+		n = min(n, max(1, most/2))
+	}
+	return n
 }
 
 // Name is the name the device was opened by.
@@ -149,7 +163,7 @@ func (d *Device) do(op Op, p []byte, off, n int64) error {
 // Do carries out a request on the caller's goroutine: Submit and Wait.
 func (d *Device) Do(r *Request) error {
 	switch {
-	case !d.begin(r):
+	case !d.begin(r, d.home(r)):
 	case d.isQueued(r):
 		r.ch.send(r)
 		r.ch.wait(r)
@@ -162,11 +176,14 @@ func (d *Device) Do(r *Request) error {
 // Submit starts a request. It is always accepted, and its result is Wait's (or Err's, once Done). It makes progress
 // without a waiter, unless it is Attended. When the queue is full, Submit waits for room in it.
 func (d *Device) Submit(r *Request) {
-	if !d.begin(r) {
+	ch := d.unattended
+	if r.Attended {
+		ch = d.home(r)
+	}
+	if !d.begin(r, ch) {
 		return
 	}
 	if d.isQueued(r) {
-		ch := r.ch
 		if r.Attended {
 			ch.send(r)
 			return
@@ -194,12 +211,12 @@ func (d *Device) Wait(r *Request) error {
 	return r.err
 }
 
-// begin admits a request: it counts as in flight from here to completed. A request that is refused, or has nothing to
-// do, is completed at once.
-func (d *Device) begin(r *Request) bool {
+// begin admits a request to a channel: it counts as in flight from here to completed. A request that is refused, or has
+// nothing to do, is completed at once.
+func (d *Device) begin(r *Request, ch *shared) bool {
 	r.dev, r.own, r.parent, r.err = d, nil, nil, nil
 	r.polled, r.async, r.internal = false, false, false
-	r.ch = d.home(r)
+	r.ch = ch
 	r.started = monotonic()
 	r.state.Store(stateInFlight)
 	if err := d.enter(r.ch); err != nil {

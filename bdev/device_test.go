@@ -314,6 +314,7 @@ func TestNewRefuses(t *testing.T) {
 		"boundary":       func(p *bdev.Properties) { p.OptimalBoundary = 700 },
 		"atomic unit":    func(p *bdev.Properties) { p.AtomicWriteUnit = 700 },
 		"queue depth":    func(p *bdev.Properties) { p.QueueDepth = -1 },
+		"queues":         func(p *bdev.Properties) { p.MaxQueues = -1 },
 		"cache no flush": func(p *bdev.Properties) { p.Native &^= bdev.Ops(bdev.OpFlush) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -438,4 +439,35 @@ func TestResetWaits(t *testing.T) {
 	require.NoError(t, <-flushed)
 	require.NoError(t, d.Wait(reset))
 	require.NoError(t, <-read)
+}
+
+// TestUnattendedRequestsKeepToThemselves submits requests that nobody waits for yet beside others that somebody does, and
+// looks which queue they went to.
+func TestUnattendedRequestsKeepToThemselves(t *testing.T) {
+	f := newFake()
+	d := f.open(t, bdev.Options{Channels: 3})
+	for range 10 {
+		later, now := bdev.GetRequest(), bdev.GetRequest()
+		for _, r := range []*bdev.Request{later, now} {
+			r.Op, r.Buf, r.Attended = bdev.OpRead, make([]byte, 512), r == now
+			d.Submit(r)
+		}
+		require.NoError(t, d.Read(make([]byte, 512), 0))
+		for _, r := range []*bdev.Request{later, now} {
+			require.NoError(t, d.Wait(r))
+			bdev.PutRequest(r)
+		}
+	}
+	require.EqualValues(t, 20, f.opened[0].taken.Load()+f.opened[1].taken.Load())
+	require.EqualValues(t, 10, f.opened[2].taken.Load())
+}
+
+// TestChannelsByDefault leaves queues to private channels where a device has few.
+func TestChannelsByDefault(t *testing.T) {
+	for most, want := range map[int]int{1: 1, 2: 1, 3: 1, 4: 2} {
+		f := newFake()
+		f.props.MaxQueues = most
+		f.open(t, bdev.Options{})
+		require.Len(t, f.opened, want, "of %d", most)
+	}
 }

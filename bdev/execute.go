@@ -65,8 +65,8 @@ func (d *Device) raw(op Op, off int64, buf []byte) error {
 	return r.wrap(d.executeSync(r))
 }
 
-// home is the shared channel of a request.
-func (d *Device) home(r *Request) *shared { return d.shared[int(r.home)%len(d.shared)] }
+// home is the shared channel of a request that is waited for.
+func (d *Device) home(r *Request) *shared { return d.attended[int(r.home)%len(d.attended)] }
 
 // writeThrough is a FUA write on a device that has none: write, then flush.
 func (d *Device) writeThrough(r *Request) error {

@@ -27,6 +27,7 @@ type fake struct {
 	closed   atomic.Int64 // backends and queues closed
 	gathered atomic.Int64 // submissions of several requests
 	queues   atomic.Int64
+	opened   []*fakeQueue // in the order of NewQueue, which is not called concurrently
 
 	mu   sync.Mutex
 	seen []seen
@@ -64,7 +65,9 @@ func (f *fake) Close() error                { f.closed.Add(1); return nil }
 
 func (f *fake) NewQueue() (bdev.Queue, error) {
 	n := uint64(f.queues.Add(1))
-	return &fakeQueue{f: f, rng: rand.New(rand.NewPCG(f.seed, n)), ready: make(chan struct{}, 1)}, nil
+	q := &fakeQueue{f: f, rng: rand.New(rand.NewPCG(f.seed, n)), ready: make(chan struct{}, 1)}
+	f.opened = append(f.opened, q)
+	return q, nil
 }
 
 func (f *fake) Execute(r *bdev.Request) error {
@@ -118,7 +121,8 @@ type fakeQueue struct {
 	rng   *rand.Rand
 	in    []*bdev.Request
 	ready chan struct{}
-	lead  atomic.Bool // the poller is inside
+	lead  atomic.Bool  // the poller is inside
+	taken atomic.Int64 // requests
 }
 
 func (q *fakeQueue) Submit(rs []*bdev.Request) int {
@@ -128,6 +132,7 @@ func (q *fakeQueue) Submit(rs []*bdev.Request) int {
 		q.f.gathered.Add(1)
 	}
 	n := min(len(rs), q.f.props.QueueDepth-len(q.in))
+	q.taken.Add(int64(n))
 	q.in = append(q.in, rs[:n]...)
 	select {
 	case q.ready <- struct{}{}:

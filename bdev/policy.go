@@ -15,6 +15,9 @@ const (
 	turnTime     = time.Millisecond       // between two yields of a poller that has readied nobody
 	sleepSlice   = 10 * time.Millisecond  // one Queue.Wait
 	mixedSlice   = 50 * time.Microsecond  // one Queue.Wait of a Channel that waits for workers too
+	restEvery    = 2                      // of so many waits for a read an adaptive poller sleeps in one
+	restSeldom   = 16                     // and of so many where sleeping takes much longer
+	muchLonger   = 2                      // times the wait of one that spins
 )
 
 var policyNames = [...]string{PolicyAdaptive: "adaptive", PolicyPoll: "poll", PolicySleep: "sleep"}
@@ -51,7 +54,13 @@ type pacer struct {
 	idle   int           // polls since then that found nothing
 	since  time.Duration // when spinning began, by the monotonic clock
 	turn   time.Duration // when it yielded last, over all waits
-	rest   bool          // the last wait for a read was one that did not spin
+
+	reads  int           // waits for reads so far
+	timed  bool          // this is one of them
+	rest   bool          // one that sleeps at once
+	began  time.Duration // when, by the monotonic clock
+	awake  time.Duration // what waits for reads that spin took on average
+	asleep time.Duration // and those that sleep
 
 	now   func() time.Duration // the monotonic clock
 	yield func()               // to other goroutines
@@ -65,15 +74,46 @@ func newPacer(q sleeper, policy Policy) pacer {
 //
 // Spinning burns as much processor time as the device takes, sleeping half of that, and a sleep ends some 15 µs late: of
 // the waits for reads every second one sleeps, which keeps their cost within one and a half of a kernel read's and their
-// mean latency below it. A write is waited for by somebody who then waits for a flush, and a late one makes the
-// next seem slow, so all of these spin.
+// mean latency below it. On a busy machine the processor is somebody else's when a sleep ends, and reads would take their
+// turns with whatever computes: sleeping gets seldom there, often enough to see when that is over.
+//
+// A write is waited for by somebody who then waits for a flush, and a late one makes the next seem slow, so all
+// of these spin.
 func (p *pacer) start(latency time.Duration, op Op) {
 	p.budget, p.idle, p.single = spinBudget(latency), 0, runtime.GOMAXPROCS(0) == 1
-	if op == OpRead {
-		if p.rest = !p.rest; p.rest {
-			p.budget = 0
-		}
+	if p.timed = op == OpRead && p.policy == PolicyAdaptive; !p.timed {
+		return
 	}
+	every := restEvery
+	if p.asleep > muchLonger*p.awake {
+		every = restSeldom
+	}
+	p.reads++
+	if p.rest = p.reads%every == 0; p.rest {
+		p.budget = 0
+	}
+	p.began = p.now()
+}
+
+// end learns from a wait that is over.
+func (p *pacer) end() {
+	if !p.timed {
+		return
+	}
+	took := &p.awake
+	if p.rest {
+		took = &p.asleep
+	}
+	*took = movingMean(*took, p.now()-p.began)
+}
+
+// movingMean is the mean with one more value, of which the last few count most. One value out of the ordinary changes
+// it little.
+func movingMean(mean, value time.Duration) time.Duration {
+	if mean == 0 {
+		return value
+	}
+	return mean + (min(value, 4*mean)-mean)/8
 }
 
 // spinBudget is how long to spin for a device whose requests took latency on average: a bit longer than that, where

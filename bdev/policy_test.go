@@ -51,3 +51,40 @@ func TestAdaptiveSpinsForEverySecondRead(t *testing.T) {
 		require.Equal(t, want, s.n, "%v", op)
 	}
 }
+
+// TestAdaptiveSleepsSeldomWhereThatIsSlow waits for reads that take an adaptive poller much longer when it sleeps, as on a
+// machine whose processors are busy, and then for others that do not.
+func TestAdaptiveSleepsSeldomWhereThatIsSlow(t *testing.T) {
+	now, awake, asleep := time.Duration(0), 80*time.Microsecond, time.Millisecond
+	p := newPacer(wakeful{}, PolicyAdaptive)
+	p.now = func() time.Duration { return now }
+	slept := func(reads int) (n int) {
+		for range reads {
+			p.start(awake, OpRead)
+			if p.rest {
+				n++
+				now += asleep
+			} else {
+				now += awake
+			}
+			p.end()
+		}
+		return n
+	}
+	slept(100)
+	require.Equal(t, 1000/restSeldom, slept(1000-1000%restSeldom))
+	asleep = awake + 15*time.Microsecond
+	slept(100 * restSeldom)
+	require.Equal(t, 50, slept(100))
+}
+
+// TestMovingMean: a value out of the ordinary counts little, and a lasting change is followed.
+func TestMovingMean(t *testing.T) {
+	require.Equal(t, 80*time.Microsecond, movingMean(0, 80*time.Microsecond))
+	require.Less(t, movingMean(80*time.Microsecond, time.Second), 120*time.Microsecond)
+	mean := 80 * time.Microsecond
+	for range 100 {
+		mean = movingMean(mean, time.Millisecond)
+	}
+	require.InDelta(t, time.Millisecond, mean, float64(10*time.Microsecond))
+}

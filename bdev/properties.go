@@ -51,6 +51,8 @@ func (p Properties) validate() error {
 		return fmt.Errorf("native compare and write of %d bytes: %w", p.MaxCompareWrite, ErrInvalid)
 	case p.QueueDepth < 1:
 		return fmt.Errorf("queue depth %d: %w", p.QueueDepth, ErrInvalid)
+	case p.MaxQueues < 0:
+		return fmt.Errorf("at most %d queues: %w", p.MaxQueues, ErrInvalid)
 	}
 	return nil
 }

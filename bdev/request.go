@@ -51,7 +51,7 @@ type Request struct {
 	polled   bool          // it goes through the shared queue, so its waiter may lead
 	async    bool          // submitted without a waiter
 	internal bool          // made by the core: no statistics, not counted in flight
-	home     uint32        // which shared channel this request object uses
+	home     uint32        // which shared channel this request object uses when it is waited for
 	waiter   chan struct{} // capacity 1, made once and kept with the pooled request
 	started  time.Duration // monotonic, stamped at submission
 	dev      *Device

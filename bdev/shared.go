@@ -131,6 +131,7 @@ func (c *shared) tryLead() bool {
 func (c *shared) leadUntil(r *Request) {
 	defer c.release()
 	c.startPacer(r)
+	defer c.pacer.end()
 	for !r.Done() {
 		n := c.poll()
 		if c.sleepers.Load() > 0 && (n > 1 || n == 1 && !r.Done()) {
@@ -244,8 +245,7 @@ func (c *shared) unlist(r *Request) {
 
 // observe keeps the mean latency. Racing updates may lose one another, which is harmless.
 func (c *shared) observe(latency time.Duration) {
-	old := c.latency.Load()
-	c.latency.Store(old + (int64(latency)-old)/8)
+	c.latency.Store(int64(movingMean(time.Duration(c.latency.Load()), latency)))
 }
 
 func (c *shared) startPacer(r *Request) { c.pacer.start(time.Duration(c.latency.Load()), r.Op) }

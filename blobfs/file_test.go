@@ -362,6 +362,38 @@ func TestPrefetch(t *testing.T) {
 	require.Zero(t, e.Stats().ReadBuffer)
 }
 
+// TestReadAheadIsShared reads a file at many places at once, which together would like to read ahead more than there is
+// memory for: each gets a part, and none has to go to the device block by block.
+func TestReadAheadIsShared(t *testing.T) {
+	const readers, perReader = 32, 512 << 10
+	e := newEnv(t, 64<<20, Options{ReadAheadBytes: 4 << 20})
+	want := pattern(readers*perReader, 1)
+	e.create("/f", want)
+	var files []*File
+	for range readers {
+		f, err := e.Open("/f")
+		require.NoError(t, err)
+		f.SetSequential()
+		files = append(files, f)
+	}
+	reads := e.Stats().DeviceReads
+	p := make([]byte, 16<<10)
+	for at := 0; at < perReader; at += len(p) {
+		for i, f := range files {
+			n, err := f.ReadAt(p, int64(i*perReader+at))
+			require.NoError(t, err)
+			require.Empty(t, diff(want[i*perReader+at:][:n], p))
+		}
+	}
+	require.LessOrEqual(t, e.Stats().DeviceReads-reads, int64(2*readers))
+	require.LessOrEqual(t, e.Stats().ReadBuffer, int64(4<<20))
+	for _, f := range files {
+		require.NoError(t, f.Close())
+	}
+	require.Zero(t, e.Stats().ReadBuffer)
+	require.Zero(t, e.sequential.Load())
+}
+
 // TestReadAheadMemoryMovesOn: buffers that were read ahead and never asked for do not keep others from reading ahead.
 func TestReadAheadMemoryMovesOn(t *testing.T) {
 	e := newEnv(t, 32<<20, Options{ReadAheadBytes: 1 << 20})

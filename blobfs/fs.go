@@ -45,6 +45,7 @@ type FS struct {
 	writeHolders holders[*fileData]  // who has some
 	readMem      *dmabuf.Pool        // read-ahead buffers
 	readHolders  holders[*readAhead] // who has some
+	sequential   atomic.Int64        // open handles that read ahead
 	zeros        zeroBuffer          // what log-ahead writes
 	bounces      bounceCache         // what reads of odd ranges go through
 	stats        counters

@@ -147,6 +147,9 @@ func async(f func() error) <-chan error {
 	return done
 }
 
+// flushTime is how long a flush takes that letThrough passes: much longer than those who are about to ask for the next need.
+const flushTime = 20 * time.Millisecond
+
 // letThrough passes held flushes until all of done have come, and returns how many it passed. Failed ones count too.
 func (d *heldDevice) letThrough(t *testing.T, done <-chan error, n int) (flushes int) {
 	t.Helper()
@@ -156,6 +159,7 @@ func (d *heldDevice) letThrough(t *testing.T, done <-chan error, n int) (flushes
 			require.NoError(t, err)
 			n--
 		case <-d.arrived:
+			time.Sleep(flushTime)
 			d.pass <- struct{}{}
 			flushes++
 		case <-time.After(neverEnds):

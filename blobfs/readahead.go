@@ -11,6 +11,7 @@ const (
 	raSlots     = 8         // buffers of one handle
 	raBuffer    = 256 << 10 // bytes of a full buffer
 	raFirst     = 64 << 10  // bytes of the first one behind a jump
+	raLeast     = 32 << 10  // bytes of the smallest one, however many handles share the memory
 	raWindow    = 512 << 10 // how far the reads of a sequential handle run ahead, in bytes
 	raSeqReads  = 2         // consecutive Reads that make a handle sequential
 	maxPrefetch = 1 << 20   // most of one Prefetch that is honoured, in bytes
@@ -143,9 +144,19 @@ func (r *readAhead) advance(off, n int64) {
 	}
 	r.next = off + n
 	r.end = max(r.end, roundDown(off, r.d.fs.block))
-	for r.end < r.next+r.window && r.start(r.end, r.size) {
+	share := r.share()
+	for r.end < r.next+min(r.window, share) && r.start(r.end, min(r.size, share)) {
 		r.size = min(2*r.size, raBuffer)
 	}
+}
+
+// share is how much this handle may have filled ahead, in bytes: half of its part of the memory, as a buffer of up to that
+// size is being read from besides. Handles that took more would have what others are about to read thrown away, or leave
+// them to read block by block.
+func (r *readAhead) share() int64 {
+	fs := r.d.fs
+	half := fs.readMem.Limit() / (2 * max(1, fs.sequential.Load()))
+	return max(roundUp(raLeast, fs.block), roundDown(half, fs.block))
 }
 
 // restart begins a new run of read-ahead behind a jump. The caller holds mu.
@@ -276,13 +287,19 @@ func (r *readAhead) at(off int64) *raSlot {
 func (r *readAhead) setSequential() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sequential = true
+	if !r.sequential && !r.closed {
+		r.d.fs.sequential.Add(1)
+		r.sequential = true
+	}
 }
 
 // close waits for what is in flight and gives the memory back. No read is running.
 func (r *readAhead) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.sequential && !r.closed {
+		r.d.fs.sequential.Add(-1)
+	}
 	r.closed = true
 	r.dropIdle()
 }

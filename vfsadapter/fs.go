@@ -77,7 +77,7 @@ func (a *FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, erro
 	if err != nil {
 		return nil, pathError("create", name, err)
 	}
-	return a.limited(&file{f: f, name: name}, category), nil
+	return yielding(a.limited(&file{f: f, name: name}, category), category), nil
 }
 
 // Link makes newname a second name of the file oldname.

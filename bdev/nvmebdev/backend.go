@@ -132,6 +132,7 @@ func (b *Backend) Properties() bdev.Properties {
 		Unmapped:        unmapped(n),
 		FUA:             true,
 		QueueDepth:      b.depth,
+		MaxQueues:       b.o.ctrl.MaxQueues(),
 		Reaches:         b.o.memory.reaches,
 		Health:          b.Health,
 		Note:            b.note,

@@ -231,6 +231,9 @@ func (p *Pool) Close() error {
 	return nil
 }
 
+// Limit is the bound the pool was made with, in bytes.
+func (p *Pool) Limit() int64 { return p.limit }
+
 // Stats returns the present figures.
 func (p *Pool) Stats() Stats {
 	p.mu.Lock()
