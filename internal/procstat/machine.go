@@ -10,26 +10,33 @@ import (
 // tick is the unit of /proc/stat: USER_HZ is 100 in the ABI of every architecture Go runs on.
 const tick = 10 * time.Millisecond
 
-// busyFields are the columns of the "cpu" line of /proc/stat that are work of this machine: user, nice, system, irq,
-// softirq. Left out are idle, iowait, steal (another guest's work) and guest (already inside user).
-var busyFields = [...]int{0, 1, 2, 5, 6}
+// otherFields are the columns of the "cpu" line of /proc/stat in which no processor works for this machine: idle, iowait,
+// which is idle too, and steal, which is another guest's.
+var otherFields = [...]int{3, 4, 7}
 
-// parseMachineCPU sums the busy time of all CPUs from the contents of /proc/stat.
-func parseMachineCPU(stat []byte) (time.Duration, error) {
-	line, _, _ := bytes.Cut(stat, []byte("\n"))
+// parseMachineIdle sums the time in which processors did not work, from the contents of /proc/stat, and counts them.
+func parseMachineIdle(stat []byte) (idle time.Duration, cpus int, err error) {
+	line, rest, _ := bytes.Cut(stat, []byte("\n"))
 	fields := bytes.Fields(line)
-	if len(fields) < 8 || string(fields[0]) != "cpu" {
-		return 0, fmt.Errorf("procstat: first line of /proc/stat is %q, expected cpu and seven counters", line)
+	if len(fields) < 9 || string(fields[0]) != "cpu" {
+		return 0, 0, fmt.Errorf("procstat: first line of /proc/stat is %q, expected cpu and eight counters", line)
 	}
 	var ticks int64
-	for _, i := range busyFields {
+	for _, i := range otherFields {
 		n, err := strconv.ParseInt(string(fields[i+1]), 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("procstat: /proc/stat: %w", err)
+			return 0, 0, fmt.Errorf("procstat: /proc/stat: %w", err)
 		}
 		ticks += n
 	}
-	return time.Duration(ticks) * tick, nil
+	for bytes.HasPrefix(rest, []byte("cpu")) {
+		_, rest, _ = bytes.Cut(rest, []byte("\n"))
+		cpus++
+	}
+	if cpus == 0 {
+		return 0, 0, fmt.Errorf("procstat: /proc/stat names no processor: %w", ErrUnsupported)
+	}
+	return time.Duration(ticks) * tick, cpus, nil
 }
 
 // parseMeminfo returns the value in bytes of one line of /proc/meminfo, such as "MemAvailable".

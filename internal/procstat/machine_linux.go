@@ -7,13 +7,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MachineCPU returns the CPU time the whole machine has been busy since boot, kernel threads included, in steps of 10 ms.
+// MachineCPU is a clock of the CPU time of the whole machine, kernel threads and interrupts included, in steps of 10 ms: what
+// passed between two readings counts, and processors that came or went in between make it wrong.
+//
+// It is the time that has passed less what was idle, which the kernel measures. What it counts as busy it only samples at
+// the timer interrupt: a process that sleeps 20,000 times a second was seen with a quarter less than it had used.
 func MachineCPU() (time.Duration, error) {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0, err
 	}
-	return parseMachineCPU(stat)
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return 0, err
+	}
+	idle, cpus, err := parseMachineIdle(stat)
+	return time.Duration(cpus)*time.Duration(now.Nano()) - idle, err
 }
 
 // MemoryAvailable returns the bytes the kernel could still give to processes, which is also what its page cache may grow to.

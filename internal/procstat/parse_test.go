@@ -8,16 +8,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMachineCPULeavesOutIdleAndSteal(t *testing.T) {
-	//                    user nice system idle iowait irq softirq steal guest guest_nice
-	got, err := parseMachineCPU([]byte("cpu  100 20 3 9999 888 4 5 777 66 55\ncpu0 1 1 1 1 1 1 1 1 1 1\n"))
+func TestMachineIdle(t *testing.T) {
+	//                                    user nice system idle iowait irq softirq steal guest guest_nice
+	idle, cpus, err := parseMachineIdle([]byte("cpu  100 20 3 9999 888 4 5 777 66 55\ncpu0 1 1 1 1 1 1 1 1 1 1\ncpu7 1 1\nintr 5\n"))
 	require.NoError(t, err)
-	require.Equal(t, (100+20+3+4+5)*10*time.Millisecond, got)
+	require.Equal(t, (9999+888+777)*10*time.Millisecond, idle)
+	require.Equal(t, 2, cpus)
 }
 
-func TestMachineCPURefusesOtherText(t *testing.T) {
-	for _, s := range []string{"", "cpu", "intr 1 2 3 4 5 6 7 8", "cpu 1 2 x 4 5 6 7 8", "cpu0 1 2 3 4 5 6 7 8"} {
-		_, err := parseMachineCPU([]byte(s))
+func TestMachineIdleRefusesOtherText(t *testing.T) {
+	for _, s := range []string{"", "cpu", "intr 1 2 3 4 5 6 7 8", "cpu 1 2 3 x 4 5 6 7 8\ncpu0 1", "cpu0 1 2 3 4 5 6 7 8", "cpu 1 2 3 4 5 6 7 8\nintr 1"} {
+		_, _, err := parseMachineIdle([]byte(s))
 		require.Error(t, err, "%q", s)
 	}
 }
