@@ -43,6 +43,7 @@ type FS struct {
 
 	refusals refusals
 	damaged  damagedTables
+	tails    tails
 	logs     atomic.Pointer[LogCheck] // nil: logs are files like others
 
 	removing sync.RWMutex
@@ -77,7 +78,7 @@ func (a *FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, erro
 	if err != nil {
 		return nil, pathError("create", name, err)
 	}
-	return yielding(a.limited(&file{f: f, name: name}, category), category), nil
+	return a.limited(&file{f: f, name: name}, category), nil
 }
 
 // Link makes newname a second name of the file oldname.
@@ -87,7 +88,8 @@ func (a *FS) Link(oldname, newname string) error {
 
 // Open opens a file or a directory for reading.
 func (a *FS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
-	if slices.Contains(opts, vfs.SequentialReadsOption) {
+	sequential := slices.Contains(opts, vfs.SequentialReadsOption)
+	if sequential {
 		a.damaged.await(name)
 	}
 	f, err := a.fs.Open(name)
@@ -96,7 +98,10 @@ func (a *FS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	}
 	opened := applyOptions(&file{f: f, name: name}, opts)
 	if opensTable(opts) {
-		opened.tail.Store(&tail{})
+		opened.tail.Store(a.tails.open())
+	}
+	if sequential {
+		return yieldingFile{opened}, nil
 	}
 	return a.checked(a.cached(opened, opts), name)
 }

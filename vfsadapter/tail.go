@@ -15,6 +15,9 @@ const (
 	// tailReads is how many reads the end may answer before it is given up: opening a table takes six at most, and what
 	// comes later is the block cache's to keep.
 	tailReads = 8
+	// maxTails is how many tables keep their end. One that only compactions read, through handles of their own, would keep
+	// it as long as it is open.
+	maxTails = 16
 )
 
 // tail is the end of a table that was just opened. It is filled if the first read is that of the footer, and given up by
@@ -27,6 +30,28 @@ type tail struct {
 	version uint64          // of the content
 	reads   int             // answered
 	over    bool
+}
+
+// tails are the ends of the tables that were opened last.
+type tails struct {
+	mu     sync.Mutex
+	recent [maxTails]*tail
+	opened int
+}
+
+// open returns the tail of a table that is being opened; the oldest is given up for it.
+func (ts *tails) open() *tail {
+	t := &tail{}
+	ts.mu.Lock()
+	i := ts.opened % maxTails
+	oldest := ts.recent[i]
+	ts.recent[i] = t
+	ts.opened++
+	ts.mu.Unlock()
+	if oldest != nil {
+		oldest.close()
+	}
+	return t
 }
 
 var tailBuffers = sync.Pool{New: func() any { return new([tailSize]byte) }}
@@ -81,7 +106,7 @@ func (t *tail) drop() {
 	}
 }
 
-// close ends the tail of a file that is closed.
+// close ends the tail of a file that is closed, or whose turn is over.
 func (t *tail) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

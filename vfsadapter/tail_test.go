@@ -119,6 +119,27 @@ func TestTail(t *testing.T) {
 	require.NoError(t, f.Close())
 }
 
+// TestTailsAreBounded opens tables and reads nothing but their footers, as for compactions, and looks who has its end.
+func TestTailsAreBounded(t *testing.T) {
+	fs := newFS(t, "malloc:64MiB", Options{})
+	content := make([]byte, 200_000)
+	writeTable(t, fs, "/t", content)
+	var files []vfs.File
+	for range maxTails + 3 {
+		f := openTable(t, fs, "/t", vfs.RandomReadsOption)
+		require.EqualValues(t, 1, readsOf(fs, func() { requireRead(t, f, content, len(content)-53, 53) }))
+		files = append(files, f)
+	}
+	for i, f := range files {
+		want := int64(0)
+		if i < 3 {
+			want = 1
+		}
+		require.Equal(t, want, readsOf(fs, func() { requireRead(t, f, content, len(content)-1000, 100) }), "table %d", i)
+		require.NoError(t, f.Close())
+	}
+}
+
 // TestTailConcurrently opens a table and reads it from many goroutines at once.
 func TestTailConcurrently(t *testing.T) {
 	fs := newFS(t, "malloc:64MiB", Options{})

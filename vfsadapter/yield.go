@@ -6,24 +6,14 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// categoryFlush is the category in which Pebble's flushes write tables.
-const categoryFlush vfs.DiskWriteCategory = "pebble-memtable-flush"
-
-// yieldingFile is a table that a flush or a compaction makes. Its writes land in memory and do not wait, so that whoever
-// makes it would compute for a whole time slice of the scheduler (10 ms) while readers whose block has come wait for a
-// processor; on a kernel's file system the system calls break such a slice up. A yield for each block it writes does so here.
+// yieldingFile is a table that is read from end to end, by a compaction as a rule. Most of its reads find their bytes in
+// memory and do not wait, so that a compaction would compute for a whole time slice of the scheduler (10 ms) while a reader
+// whose block has come waits for a processor. On a kernel's file system the system calls break such a slice up; a yield for each
+// block does so here. It is in the reads, which the goroutine that merges makes: Pebble writes tables from another
+// one, and each yield of that would hold the merging up for a slice of somebody else's.
 type yieldingFile struct{ vfs.File }
 
-// yielding makes files of flushes and compactions yield.
-func yielding(f vfs.File, category vfs.DiskWriteCategory) vfs.File {
-	switch category {
-	case categoryFlush, categoryCompaction, categoryBlobRewrite:
-		return yieldingFile{f}
-	}
-	return f
-}
-
-func (f yieldingFile) Write(p []byte) (int, error) {
+func (f yieldingFile) ReadAt(p []byte, off int64) (int, error) {
 	runtime.Gosched()
-	return f.File.Write(p)
+	return f.File.ReadAt(p, off)
 }
