@@ -2,6 +2,7 @@ package vfsadapter
 
 import (
 	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -23,12 +24,12 @@ func TestSequentialReadsYield(t *testing.T) {
 	_, err = f.ReadAt(p, 0) // what comes next is read ahead, and found in memory
 	require.NoError(t, err)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	ran := false
-	go func() { ran = true }()
+	var ran atomic.Bool
+	go func() { ran.Store(true) }()
 	for off := int64(4096); off < 16<<10; off += 4096 { // the scheduler may come back to this goroutine once
 		_, err = f.ReadAt(p, off)
 		require.NoError(t, err)
 	}
-	require.True(t, ran)
+	require.True(t, ran.Load())
 	require.NoError(t, f.Close())
 }
