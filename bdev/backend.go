@@ -11,9 +11,11 @@ type Policy uint8
 // The polling policies. Whatever the policy, a poller yields to goroutines that it has readied, between polls when there
 // is one processor only, and otherwise about every millisecond before it sleeps or, under PolicyPoll, while it spins.
 const (
-	PolicyAdaptive Policy = iota // spin for about as long as the device's recent latency, then sleep in the kernel; of the waits for reads, spin for every second one
-	PolicyPoll                   // spin; a processor is busy as long as somebody waits
-	PolicySleep                  // sleep in the kernel whenever a poll finds nothing
+	// PolicyAdaptive spins for about as long as the device's recent latency and then sleeps in the kernel. Of the waits for
+	// reads every second one sleeps at once, and every 16th where sleeping takes much longer than spinning.
+	PolicyAdaptive Policy = iota
+	PolicyPoll            // spin; a processor is busy as long as somebody waits
+	PolicySleep           // sleep in the kernel whenever a poll finds nothing
 )
 
 // Properties is what a backend declares about its device; nothing is guessed.

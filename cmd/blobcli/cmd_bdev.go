@@ -131,7 +131,7 @@ before takes at least.`,
 	flags.StringVar(&f.blockSize, "bs", f.blockSize, "bytes of one I/O")
 	flags.IntVar(&f.depth, "iodepth", f.depth, "I/Os each thread keeps in flight")
 	flags.IntVar(&f.threads, "threads", f.threads, "goroutines")
-	flags.StringVar(&f.policy, "policy", f.policy, "how to wait: poll, adaptive or sleep")
+	flags.StringVar(&f.policy, "policy", f.policy, "how to wait: poll, adaptive or sleep; a policy in the name of the device counts more")
 	flags.DurationVar(&f.duration, "time", f.duration, "how long to run")
 	flags.BoolVar(&f.verify, "verify", false, "check the content of every read, and read back what was written")
 	flags.StringVar(&f.span, "span", "", "use only so many bytes from the start of the device")
@@ -183,7 +183,7 @@ func (c *cli) perf(cmd *cobra.Command, f *perfFlags) (err error) {
 		}
 		r.Verified += n
 	}
-	r.Policy, r.Interrupted = f.policy, cmd.Context().Err() != nil
+	r.Policy, r.Interrupted = dev.Policy().String(), cmd.Context().Err() != nil
 	if dev.Properties().Sparse && f.rw != "flush" && !f.writes() {
 		r.Note = "an image file: ranges that were never written are holes and cost no device time (--prefill)"
 	}
