@@ -101,7 +101,7 @@ func (a *FS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 		opened.tail.Store(a.tails.open())
 	}
 	if sequential {
-		return yieldingFile{opened}, nil
+		return &yieldingFile{File: opened}, nil
 	}
 	return a.checked(a.cached(opened, opts), name)
 }

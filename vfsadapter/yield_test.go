@@ -14,7 +14,7 @@ func TestSequentialReadsYield(t *testing.T) {
 	a := newFS(t, "malloc:16MiB", Options{})
 	f, err := a.Create("/f", "")
 	require.NoError(t, err)
-	_, err = f.Write(make([]byte, 64<<10))
+	_, err = f.Write(make([]byte, 4*yieldEvery))
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 
@@ -26,7 +26,7 @@ func TestSequentialReadsYield(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var ran atomic.Bool
 	go func() { ran.Store(true) }()
-	for off := int64(4096); off < 16<<10; off += 4096 { // the scheduler may come back to this goroutine once
+	for off := int64(4096); off < 4*yieldEvery; off += 4096 { // the scheduler may come back to this goroutine once
 		_, err = f.ReadAt(p, off)
 		require.NoError(t, err)
 	}
