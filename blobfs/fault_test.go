@@ -200,3 +200,37 @@ func TestErrorReachesEveryHandle(t *testing.T) {
 	e.remount()
 	require.Empty(t, diff(content, e.read("/f")))
 }
+
+// TestAbandon ends a file system on a device that takes no more data: what was synced is there, the rest is not, in no file
+// and not as clusters, and nobody is told that it could not be written.
+func TestAbandon(t *testing.T) {
+	e, faults := faultEnv(t)
+	synced := pattern(100_000, 1)
+	e.create("/synced", synced)
+	f, err := e.OpenReadWrite("/synced", false)
+	require.NoError(t, err)
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.Close())
+	used := e.Usage().UsedBytes
+	faults.Inject(faultbdev.Rule{Ops: faultbdev.Writes, Match: func(r *bdev.Request) bool {
+		return bytes.Contains(r.Buf, []byte("unwritten"))
+	}, Count: faultbdev.Always, Fault: faultbdev.Fail(bdev.ErrNoSpace)})
+	for _, name := range []string{"/closed", "/open", "/unlinked"} {
+		f, err := e.Create(name)
+		require.NoError(t, err)
+		_, err = f.Write(bytes.Repeat([]byte("unwritten"), 10_000))
+		require.NoError(t, err)
+		switch name {
+		case "/closed":
+			require.ErrorIs(t, f.Close(), ErrNoSpace)
+		case "/unlinked":
+			require.NoError(t, e.Remove(name))
+		}
+	}
+	require.NoError(t, e.Abandon())
+	e.mount()
+	require.Equal(t, synced, e.read("/synced"))
+	require.Empty(t, e.read("/closed"))
+	require.Empty(t, e.read("/open"))
+	require.Equal(t, used, e.Usage().UsedBytes)
+}

@@ -134,10 +134,21 @@ func (fs *FS) sweepBlob(change func(*blobstore.Tx)) error {
 // Close makes everything written durable, closes the store and gives the memory back. The device stays open. No other
 // call runs. Open handles are dead afterwards.
 func (fs *FS) Close() error {
+	return fs.close((*fileData).finish)
+}
+
+// Abandon is Close where nobody needs what was not synced: it is lost as in a crash, and that it could not be written is no
+// error.
+func (fs *FS) Abandon() error {
+	return fs.close((*fileData).forget)
+}
+
+// close ends every file that is still written.
+func (fs *FS) close(end func(*fileData) error) error {
 	if fs.closed.Load() {
 		return ErrClosed
 	}
-	err := fs.syncAll()
+	err := fs.endAll(end)
 	fs.closed.Store(true)
 	if e := fs.dropAll(); err == nil {
 		err = e
@@ -148,9 +159,8 @@ func (fs *FS) Close() error {
 	return fromStore(err)
 }
 
-// syncAll syncs every file that is open or was closed without a sync, and removes those whose last handle was never
-// closed.
-func (fs *FS) syncAll() error {
+// endAll ends every file that is open or was closed without a sync, and removes those whose last handle was never closed.
+func (fs *FS) endAll(end func(*fileData) error) error {
 	if fs.writable() != nil {
 		return fs.store.Err() // a store that has failed has already said so, but its writes are lost
 	}
@@ -160,7 +170,7 @@ func (fs *FS) syncAll() error {
 	for n := range fs.ns.active {
 		var err error
 		if n.links > 0 {
-			err = n.data.finish()
+			err = end(n.data)
 		} else {
 			err = fs.deleteLocked(n)
 		}
@@ -180,6 +190,14 @@ func (d *fileData) finish() error {
 	defer d.wmu.Unlock()
 	d.ahead.settle()
 	return d.trim()
+}
+
+// forget cuts a file to what was synced of it.
+func (d *fileData) forget() error {
+	d.wmu.Lock()
+	synced := d.committed
+	d.wmu.Unlock()
+	return d.truncate(synced)
 }
 
 // dropAll gives the memory of all files back, and then the pools.

@@ -73,7 +73,7 @@ func makeManyFiles(b *testing.B, dev *bdev.Device) savedMetadata {
 		require.NoError(b, err)
 		require.NoError(b, f.Close())
 	}
-	require.NoError(b, fs.syncAll())
+	require.NoError(b, fs.endAll((*fileData).finish))
 	fillJournal(b, fs)
 	saved := saveMetadata(b, fs.store)
 	require.NoError(b, fs.Close())

@@ -2,6 +2,7 @@ package blobstore
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/blobkv/blobkv/bdev"
 )
@@ -57,7 +58,7 @@ func readRetry(dev mdDevice, b []byte, off int64) error {
 // hostSpace turns the device's lack of space (the host of a sparse image) into the store's.
 func hostSpace(err error) error {
 	if err != nil && errors.Is(err, bdev.ErrNoSpace) && !errors.Is(err, ErrNoSpace) {
-		return errors.Join(ErrNoSpace, err)
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}
 	return err
 }

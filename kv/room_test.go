@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,7 +12,6 @@ import (
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/bdev/crashbdev"
 	"github.com/blobkv/blobkv/bdev/faultbdev"
-	"github.com/blobkv/blobkv/blobfs"
 )
 
 // abandonEnv makes the test binary the process that TestOpenIsAbandoned needs for itself: it leaves an engine behind.
@@ -55,7 +55,6 @@ func TestOpenIsAbandoned(t *testing.T) {
 	faults := faultbdev.New(disk)
 	dev, err := bdev.New("full", faults, bdev.Options{})
 	require.NoError(t, err)
-	db := mountTest(t, dev)
 	const tableEnd = "\U0001FAB3\U0001FAB3" // Pebble's tables end in two cockroaches
 	faults.Inject(faultbdev.Rule{
 		Ops:   faultbdev.Writes,
@@ -63,15 +62,12 @@ func TestOpenIsAbandoned(t *testing.T) {
 		Count: faultbdev.Always,
 		Fault: faultbdev.Fail(bdev.ErrNoSpace),
 	})
-	err = wrap(db.openEngine())
+	_, err = openOn(dev, (&Options{MemTableSize: minMemTableSize}).withDefaults())
 	require.ErrorIs(t, err, ErrNoSpace)
 	require.ErrorContains(t, err, "ReadOnly")
-	require.NoError(t, db.blocks.Close())
-	if err := db.fs.Close(); err != nil { // what is left of a table that could not be written
-		require.ErrorIs(t, err, blobfs.ErrNoSpace)
-	}
-	require.NoError(t, db.dev.Close())
-	db = openDisk(t, disk)
+	require.Equal(t, 1, strings.Count(err.Error(), "write of 4096 bytes at 0:"), "%v", err) // and not of what nobody needs any more
+	requireClean(t, dev)
+	db := openDisk(t, disk)
 	requireKeys(t, db, 100)
 	require.NoError(t, db.Close())
 }

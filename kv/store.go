@@ -76,7 +76,7 @@ func openOn(dev *bdev.Device, o Options) (*DB, error) {
 	db := &DB{name: dev.Name(), opts: o, fs: fs, dev: dev}
 	db.live()
 	if err := db.openEngine(); err != nil {
-		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), db.blocks.Close(), fs.Close())
+		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), db.blocks.Close(), fs.Abandon())
 	}
 	return db, nil
 }
