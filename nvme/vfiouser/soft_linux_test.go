@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +22,7 @@ import (
 	"github.com/blobkv/blobkv/nvme"
 	"github.com/blobkv/blobkv/nvme/nvmetest"
 	"github.com/blobkv/blobkv/nvme/softctrl"
+	"github.com/blobkv/blobkv/nvme/spec"
 	"github.com/blobkv/blobkv/nvme/vfiouser/wire"
 )
 
@@ -200,6 +205,100 @@ func drive(t *testing.T, transport func() nvme.Transport, ram *softctrl.RAM, tur
 	require.NoError(t, c.Reset())
 	require.NoError(t, q.Do(&nvme.Request{Op: nvme.OpRead, NS: ns, Buf: mem[:4096]}), "after a reset")
 	require.NoError(t, c.Close())
+}
+
+// wakingClient counts.
+type wakingClient struct {
+	*Client
+	wakes atomic.Int32
+}
+
+func (c *wakingClient) Wake() error {
+	c.wakes.Add(1)
+	return c.Client.Wake()
+}
+
+// TestWake: who waits for a server that may be asleep wakes it, by a message that is not answered.
+func TestWake(t *testing.T) {
+	v, _ := serveRAM(t)
+	tr := &wakingClient{Client: open(t, v)}
+	before := v.Stats().Messages
+	require.NoError(t, tr.Client.Wake())
+	_, err := tr.Load32(spec.RegVS)
+	require.NoError(t, err)
+	require.Equal(t, before+2, v.Stats().Messages)
+
+	c, err := nvme.Open(tr, nvme.Options{Queues: 1})
+	require.NoError(t, err)
+	q, err := c.OpenQueue(nvme.QueueOptions{})
+	require.NoError(t, err)
+	woken := tr.wakes.Load()
+	for i := 0; i < 5 && tr.wakes.Load() == woken; i++ { // it may happen to be awake
+		time.Sleep(300 * time.Millisecond) // it sleeps for more than 2 ms at a time then
+		require.NoError(t, q.Do(&nvme.Request{Op: nvme.OpFlush, NS: c.Namespaces()[0]}))
+	}
+	require.Greater(t, tr.wakes.Load(), woken, "the server was left to find the command")
+	require.NoError(t, c.Close())
+}
+
+// TestWakeNeverTakesADoorbellBack wakes the server all the time while commands go to it: it carries out each once.
+func TestWakeNeverTakesADoorbellBack(t *testing.T) {
+	v, _ := serveRAM(t)
+	c, q, mem := openDriver(t, v.dir)
+	defer func() { require.NoError(t, c.Close()) }()
+	work := v.Stats().Work
+	r := newReader(c, q, mem, 4)
+	for range 2000 {
+		require.NoError(t, r.run(7, false))
+		batch := r.free[:1]
+		require.Equal(t, 1, q.Submit(batch))
+		q.Wake()
+		for q.Poll(r.done) == 0 {
+			runtime.Gosched()
+		}
+	}
+	require.NoError(t, c.Poll())
+	require.Zero(t, q.Stats().Violations)
+	require.EqualValues(t, 2000*8, v.Stats().Work-work)
+}
+
+// TestIdleServer: a server in a process of its own costs next to nothing while its client is idle, and still answers.
+func TestIdleServer(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dev")
+	srv := spawn(t, roleSoft, dir)
+	defer kill(t, srv)
+	c, q, mem := openDriver(t, dir)
+	defer func() { require.NoError(t, c.Close()) }()
+	r := newReader(c, q, mem, 1)
+	for range 2 {
+		require.NoError(t, r.run(1000, true))
+		before := cpuTime(t, srv.Process.Pid)
+		start := time.Now()
+		time.Sleep(1500 * time.Millisecond)
+		idle := time.Since(start)
+		require.Less(t, cpuTime(t, srv.Process.Pid)-before, idle/4, "of processor time; one that spins takes all of it")
+		require.NoError(t, q.Do(&nvme.Request{Op: nvme.OpRead, NS: c.Namespaces()[0], LBA: 5, Buf: mem[:4096]}))
+		require.True(t, numbered(mem[:4096], 5))
+	}
+	require.Zero(t, q.Stats().Timeouts)
+	require.Zero(t, c.Resets())
+}
+
+// cpuTime is what a process has used of processors so far, by proc(5) in hundredths of a second.
+func cpuTime(t testing.TB, pid int) time.Duration {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(b), ") ") // after the command's name
+	require.True(t, ok)
+	fields := strings.Fields(rest)
+	total := 0
+	for _, f := range fields[11:13] { // utime and stime
+		n, err := strconv.Atoi(f)
+		require.NoError(t, err)
+		total += n
+	}
+	return time.Duration(total) * 10 * time.Millisecond
 }
 
 // TestKillServerUnderDriver kills the controller's process while commands are outstanding: all come back, as gone, none hangs. The next server
