@@ -13,13 +13,13 @@ import (
 
 // Controller is one NVMe controller. Any goroutine may call any method.
 type Controller struct {
-	t      Transport
-	o      Options
-	memory *memoryMap
-	sleeps bool        // see Sleeper
-	faulty atomic.Bool // a queue has a fault to look at
-	ident  atomic.Pointer[spec.IdentifyController]
-	spaces atomic.Pointer[[]*Namespace] // usable ones, by identifier
+	t       Transport
+	o       Options
+	memory  *memoryMap
+	sleeper Sleeper     // nil: the controller does not sleep
+	faulty  atomic.Bool // a queue has a fault to look at
+	ident   atomic.Pointer[spec.IdentifyController]
+	spaces  atomic.Pointer[[]*Namespace] // usable ones, by identifier
 
 	// Set while no I/O queue runs: by the first boot, and again by the boot of a reset.
 	cap              spec.CAP
@@ -104,8 +104,8 @@ func open(t Transport, o Options) (*Controller, error) {
 	c.queues, c.handles, c.refused = map[uint16]*Queue{}, map[uint32]*Namespace{}, map[uint32]error{}
 	c.spaces.Store(&[]*Namespace{})
 	c.boot.c, c.scan.c = c, c
-	if s, ok := t.(Sleeper); ok {
-		c.sleeps = s.Sleeps()
+	if s, ok := t.(Sleeper); ok && s.Sleeps() {
+		c.sleeper = s
 	}
 	if err := c.allocate(); err != nil {
 		return nil, joinErrors(err, c.releaseAll())
@@ -168,7 +168,7 @@ func (c *Controller) releaseAll() error {
 // idle is one turn of somebody who waits: it polls the controller and pauses, longer from turn to turn.
 func (c *Controller) idle(turn int) {
 	_ = c.Poll() // the waiter sees the state itself
-	if c.sleeps && turn&(turn+1) == 0 {
+	if c.sleeper != nil && turn&(turn+1) == 0 {
 		c.admin.Wake()
 	}
 	switch {

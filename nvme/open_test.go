@@ -3,6 +3,7 @@ package nvme_test
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -250,6 +251,66 @@ func TestQueues(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, queues[50].ID(), q.ID())
 	require.Equal(t, used, r.c.MemoryUsed())
+}
+
+// countingTransport counts the memory that the driver has of it.
+type countingTransport struct {
+	*softctrl.Transport
+	bytes, most int64
+}
+
+func (t *countingTransport) Alloc(size int) (nvme.DMA, error) {
+	m, err := t.Transport.Alloc(size)
+	if err == nil {
+		t.bytes += pages(m)
+		t.most = max(t.most, t.bytes)
+	}
+	return m, err
+}
+
+func (t *countingTransport) Free(m nvme.DMA) error {
+	t.bytes -= pages(m)
+	return t.Transport.Free(m)
+}
+
+func pages(m nvme.DMA) int64 { return int64(len(m.Bytes)+4095) &^ 4095 }
+
+// TestMemory: whatever the controller offers, the driver takes no more than 4 MiB of device memory besides I/O buffers, and
+// MemoryUsed has all of it.
+func TestMemory(t *testing.T) {
+	for _, queues := range []int{1, 8, 128} {
+		for _, depth := range []int{2, 128, 1024} {
+			t.Run(fmt.Sprintf("%d queues of %d", queues, depth), func(t *testing.T) {
+				cfg := softctrl.Config{Queues: queues, Entries: 1024, Shadow: true, MDTS: softctrl.NoLimit}
+				for range 40 {
+					cfg.Namespaces = append(cfg.Namespaces, softctrl.NamespaceConfig{Storage: ram(t, 1<<20, false)})
+				}
+				soft, err := softctrl.NewTransport(cfg, softctrl.TransportOptions{})
+				require.NoError(t, err)
+				tr := &countingTransport{Transport: soft}
+				c, err := nvme.Open(tr, nvme.Options{Queues: queues, Depth: depth, MaxTransfer: 1 << 20, Clock: &fakeClock{}})
+				require.NoError(t, err)
+				require.Len(t, c.Namespaces(), 40)
+				require.Equal(t, queues, c.MaxQueues())
+				for range queues {
+					_, err := c.OpenQueue(nvme.QueueOptions{})
+					require.NoError(t, err)
+				}
+				require.NoError(t, c.Reset())
+				require.LessOrEqual(t, tr.most, int64(4<<20))
+				require.LessOrEqual(t, tr.bytes, c.MemoryUsed(), "not accounted")
+				require.LessOrEqual(t, c.MemoryUsed(), int64(4<<20))
+
+				driver := tr.bytes
+				mem, err := c.Alloc(1 << 20)
+				require.NoError(t, err)
+				require.Equal(t, driver+1<<20, tr.bytes, "an I/O buffer and nothing else")
+				require.NoError(t, c.Free(mem))
+				require.NoError(t, c.Close())
+				require.Zero(t, tr.bytes)
+			})
+		}
+	}
 }
 
 // TestQueueRefused: the controller does not create the queue.

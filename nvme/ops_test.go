@@ -184,7 +184,7 @@ func TestPolledDoorbells(t *testing.T) {
 	}
 }
 
-// sleeper is a controller in another process that only stores to registers wake.
+// sleeper is a controller in another process that looks at its doorbells only when it is woken.
 type sleeper struct {
 	*softctrl.Transport
 	pokes int
@@ -192,13 +192,10 @@ type sleeper struct {
 
 func (s *sleeper) Sleeps() bool { return true }
 
-func (s *sleeper) Store32(offset, value uint32) error {
-	if offset >= spec.RegDoorbells {
-		s.pokes++
-		s.Controller().Process()
-		return nil
-	}
-	return s.Transport.Store32(offset, value)
+func (s *sleeper) Wake() error {
+	s.pokes++
+	s.Controller().Process()
+	return nil
 }
 
 // TestSleeper: doorbells in memory wake nobody; whoever waits does.

@@ -331,10 +331,9 @@ func (q *Queue) hear() {
 }
 
 // Wake tells a controller that may sleep (see Sleeper) about commands that wait. Whoever has polled in vain for a while, or is
-// about to sleep until an interrupt, calls it. On other transports, and with nothing outstanding, it does nothing: a device
-// takes the same doorbell twice for a mistake (base 2.0, figure 148).
+// about to sleep until an interrupt, calls it. On other transports, and with nothing outstanding, it does nothing.
 func (q *Queue) Wake() {
-	if !q.c.sleeps {
+	if q.c.sleeper == nil {
 		return
 	}
 	q.mu.Lock()
@@ -342,7 +341,7 @@ func (q *Queue) Wake() {
 	if q.mode != modeRunning || q.sent == 0 {
 		return
 	}
-	if err := q.c.t.Store32(q.sqBell.offset, q.tail); err != nil {
+	if err := q.c.sleeper.Wake(); err != nil {
 		q.blame(err)
 	}
 }

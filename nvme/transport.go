@@ -38,10 +38,12 @@ type Transport interface {
 }
 
 // Sleeper is a Transport to a controller that sleeps when nothing comes, because it polls doorbells in memory and nobody told
-// it: one in another process. A store through Store32 wakes it where one through Window does not.
+// it: one in another process.
 type Sleeper interface {
 	// Sleeps tells whether that is so.
 	Sleeps() bool
+	// Wake makes the controller look at its doorbells after everything that was stored to them before. It does not wait for that.
+	Wake() error
 }
 
 // DMA is memory that a controller reaches.

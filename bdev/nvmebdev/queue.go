@@ -165,6 +165,8 @@ func (q *queue) Poll(limit int) int {
 	}
 	if done > 0 {
 		q.wait.found()
+	} else {
+		q.wait.missed(q.q)
 	}
 	return done
 }

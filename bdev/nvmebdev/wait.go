@@ -14,10 +14,14 @@ const (
 	lastNap  = time.Millisecond
 )
 
+// wakeAfter is after how many polls in vain, a power of two, a controller that may sleep itself is woken: some 100 µs.
+const wakeAfter = 4096
+
 // waiter is how the poller of a queue sleeps.
 type waiter struct {
-	event eventfd // signalled by the queue's interrupt, if it has one
-	nap   time.Duration
+	event  eventfd // signalled by the queue's interrupt, if it has one
+	nap    time.Duration
+	misses uint // polls in vain
 }
 
 // openQueue opens a queue pair, with an interrupt where that pays and there is a vector left for it.
@@ -53,7 +57,14 @@ func (b *Backend) wantsInterrupt() bool {
 }
 
 // found is told that the last poll found something.
-func (w *waiter) found() { w.nap = firstNap }
+func (w *waiter) found() { w.nap, w.misses = firstNap, 0 }
+
+// missed is told that it found nothing. Who never sleeps wakes the controller here, ever more rarely.
+func (w *waiter) missed(q *nvme.Queue) {
+	if w.misses++; w.misses >= wakeAfter && w.misses&(w.misses-1) == 0 {
+		q.Wake()
+	}
+}
 
 // sleep returns when the queue may have something, or the time is over. A controller that may sleep itself is woken before
 // the first time.

@@ -24,7 +24,8 @@ socket, makes everything durable and ends with exit code 0.
 One client at a time has the controller; another one is refused, and may come when the first has gone. Whoever can write to
 the socket can read and change the whole device (--read-only: only read it). The client's memory is shared with this process.
 
-A processor is busy while a client sends commands. Afterwards the process sleeps, up to 2 ms at a time.`
+A processor is busy while a client sends commands. Afterwards the process sleeps, up to 2 ms at a time, and up to 50 ms once nothing
+has come for seconds. Clients of this program wake it; a command of another one may wait so long.`
 
 // exportFlags are what export takes.
 type exportFlags struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -23,10 +24,21 @@ import (
 const childVariable = "BLOBCLI_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childVariable) != "" {
+	var err error
+	switch os.Getenv(childVariable) {
+	case "":
+		os.Exit(m.Run())
+	case childServe:
+		err = serveForBench(os.Getenv("SERVED_DIR"), os.Stdin, os.Stdout)
+	case childPong:
+		err = answerPings()
+	default:
 		main()
 	}
-	os.Exit(m.Run())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(exitFailure)
+	}
 }
 
 // mountPatience is how long a test waits for a mount to begin or end.

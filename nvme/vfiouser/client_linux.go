@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/blobkv/blobkv/nvme"
+	"github.com/blobkv/blobkv/nvme/spec"
 	"github.com/blobkv/blobkv/nvme/vfiouser/wire"
 )
 
@@ -25,7 +26,10 @@ type Client struct {
 	reset   bool // the server can reset the device
 }
 
-var _ nvme.Transport = (*Client)(nil)
+var (
+	_ nvme.Transport = (*Client)(nil)
+	_ nvme.Sleeper   = (*Client)(nil)
+)
 
 // Open connects to the controller of a folder that holds the socket "cntrl", or of the path to a socket, and readies it
 // for DMA. ErrInUse when another client has it.
@@ -178,7 +182,7 @@ func (c *Client) Load64(offset uint32) (uint64, error) {
 	return binary.LittleEndian.Uint64(b[:]), nil
 }
 
-// Store32 writes a register. It always goes through the socket, also to a doorbell that is mapped: that wakes a server that sleeps.
+// Store32 writes a register. It always goes through the socket, also to a doorbell that is mapped.
 func (c *Client) Store32(offset, value uint32) error {
 	return c.write(wire.RegionBAR0, uint64(offset), binary.LittleEndian.AppendUint32(nil, value))
 }
@@ -197,6 +201,18 @@ func (c *Client) Window(offset uint32, size int) []byte {
 		if b := w.part(uint64(offset), size); b != nil {
 			return b
 		}
+	}
+	return nil
+}
+
+// Sleeps tells whether the server may be asleep when a doorbell is rung: where doorbells are memory, and messages do not bring them.
+func (c *Client) Sleeps() bool { return len(c.windows) > 0 }
+
+// Wake sends a message that changes nothing, and that nobody answers. A doorbell must not be one: the server could see it after a later
+// value that was stored to memory, and take the step back for a whole ring of commands.
+func (c *Client) Wake() error {
+	if err := c.link.post(wire.CmdRegionRead, &wire.RegionAccess{Region: wire.RegionBAR0, Offset: spec.RegVS, Count: 4}); err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
 	}
 	return nil
 }

@@ -8,8 +8,7 @@
 // A Client has one goroutine, which reads the socket from Open to Close. A Server has the one that called Serve: it alone
 // reads the socket, calls the controller and touches the client's memory, so nothing of a session needs a lock, and memory that
 // is unmapped is not in use. While there is work it spins; then it sleeps in ppoll(2) on the socket, longer and longer
-// up to a bound, because a store to shared memory wakes nobody. A message does: a client that waits writes the doorbell once
-// more, as a register (Store32).
+// up to a bound, because a store to shared memory wakes nobody. A message does: a client that waits sends one (Wake).
 //
 // # Trust
 //

@@ -104,13 +104,26 @@ func (l *link) start(c *call, payload appender, fds []int, deadline time.Time) e
 	if err != nil {
 		return err
 	}
+	return l.transmit(wire.Header{ID: id, Command: c.cmd}, payload, fds, deadline)
+}
+
+// post sends a command that the peer does not answer, and does not wait until it is carried out.
+func (l *link) post(cmd wire.Command, payload appender) error {
+	h := wire.Header{Command: cmd, Flags: wire.FlagNoReply}
+	if err := l.transmit(h, payload, nil, time.Now().Add(l.timeout)); err != nil {
+		return fmt.Errorf("%v: %w", cmd, err)
+	}
+	return nil
+}
+
+func (l *link) transmit(h wire.Header, payload appender, fds []int, deadline time.Time) error {
 	l.send.Lock()
 	defer l.send.Unlock()
 	if err := l.gone(); err != nil { // the descriptor may be closed
 		return err
 	}
 	l.send.buf = payload.Append(frame(l.send.buf))
-	if err := l.s.send(finish(l.send.buf, wire.Header{ID: id, Command: c.cmd}), fds, deadline); err != nil {
+	if err := l.s.send(finish(l.send.buf, h), fds, deadline); err != nil {
 		l.fail(err) // half a message may be out
 		return l.gone()
 	}

@@ -16,7 +16,8 @@ var errNotMapped = errors.New("the host has not mapped this memory")
 // hostMemory is the memory of one client. It belongs to the goroutine of the session.
 type hostMemory struct {
 	regions []hostRegion // by start; they do not overlap
-	last    int          // index of the region that was used last
+	recent  [4]uint16    // indexes of regions that were used last: a command takes turns with rings and data
+	oldest  uint8        // the place in recent that is given away next
 	remote  func(write bool, iova uint64, p []byte) error
 }
 
@@ -29,9 +30,9 @@ type hostRegion struct {
 
 // find returns the region that holds all of a range, nil if there is none.
 func (m *hostMemory) find(iova, n uint64) *hostRegion {
-	if m.last < len(m.regions) {
-		if r := &m.regions[m.last]; r.holds(iova, n) {
-			return r
+	for _, i := range m.recent {
+		if int(i) < len(m.regions) && m.regions[i].holds(iova, n) {
+			return &m.regions[i]
 		}
 	}
 	i, ok := m.search(iova)
@@ -41,7 +42,8 @@ func (m *hostMemory) find(iova, n uint64) *hostRegion {
 	if i < 0 || !m.regions[i].holds(iova, n) {
 		return nil
 	}
-	m.last = i
+	m.recent[m.oldest] = uint16(i)
+	m.oldest = (m.oldest + 1) % uint8(len(m.recent))
 	return &m.regions[i]
 }
 

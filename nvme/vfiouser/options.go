@@ -23,7 +23,8 @@ func (o Options) withDefaults() Options {
 type ServerOptions struct {
 	// Spin is how long the server looks for work before it begins to sleep; 0 is 200 µs, negative is not at all.
 	Spin time.Duration
-	// MaxSleep bounds one sleep, and with it what a doorbell can wait; 0 is 2 ms. Sleeps grow with the time without work.
+	// MaxSleep bounds one sleep, and with it what a doorbell in memory can wait that no message follows; 0 is 50 ms. Sleeps grow with
+	// the time without work: up to 2 ms within 0.2 s of it, and to 50 ms after 5 s.
 	MaxSleep time.Duration
 	// Timeout is how long a client may take to finish a message, or to answer one; 0 is 5 s.
 	Timeout time.Duration
@@ -34,7 +35,7 @@ type ServerOptions struct {
 
 const (
 	defaultSpin          = 200 * time.Microsecond
-	defaultMaxSleep      = 2 * time.Millisecond
+	defaultMaxSleep      = 50 * time.Millisecond
 	defaultServerTimeout = 5 * time.Second
 )
 

@@ -168,6 +168,9 @@ func (ss *session) listen(wait time.Duration) error {
 	case err != nil && err != unix.EINTR:
 		return err
 	case n <= 0:
+		if wait > 0 {
+			ss.idle = idlePolls - 1 // one look at the doorbells is enough after a sleep
+		}
 		return nil
 	case fds[1].Revents != 0:
 		return errStopped

@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +22,7 @@ import (
 	"github.com/blobkv/blobkv/nvme"
 	"github.com/blobkv/blobkv/nvme/nvmetest"
 	"github.com/blobkv/blobkv/nvme/softctrl"
+	"github.com/blobkv/blobkv/nvme/spec"
 	"github.com/blobkv/blobkv/nvme/vfiouser/wire"
 )
 
@@ -41,42 +46,19 @@ func serveSoft(dir string) error {
 	if err != nil {
 		return err
 	}
-	runtime.LockOSThread()
-	if err := pin(runtime.NumCPU() - 1); err != nil {
-		return err
-	}
 	fmt.Println("ready")
 	return s.Serve(context.Background())
 }
 
-// pin keeps the calling thread on one processor.
-func pin(cpu int) error {
-	var set unix.CPUSet
-	set.Set(cpu)
-	return unix.SchedSetaffinity(0, &set)
-}
-
 func number(ram *softctrl.RAM) error {
-	block := make([]byte, 4096)
-	for i := range softSize / 4096 {
-		for at := 0; at < len(block); at += 8 {
-			binary.LittleEndian.PutUint64(block[at:], uint64(i))
-		}
-		if _, err := ram.WriteAt(block, int64(i)*4096); err != nil {
+	block := make([]byte, nvmetest.BlockSize)
+	for i := range softSize / nvmetest.BlockSize {
+		nvmetest.Number(block, uint64(i))
+		if _, err := ram.WriteAt(block, int64(i)*nvmetest.BlockSize); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// numbered tells whether a buffer holds what number wrote from a block on.
-func numbered(b []byte, block uint64) bool {
-	for at := 0; at < len(b); at += 8 {
-		if binary.LittleEndian.Uint64(b[at:]) != block+uint64(at/4096) {
-			return false
-		}
-	}
-	return true
 }
 
 func serveRAM(t *testing.T) (*served, *softctrl.RAM) {
@@ -202,6 +184,100 @@ func drive(t *testing.T, transport func() nvme.Transport, ram *softctrl.RAM, tur
 	require.NoError(t, c.Close())
 }
 
+// wakingClient counts.
+type wakingClient struct {
+	*Client
+	wakes atomic.Int32
+}
+
+func (c *wakingClient) Wake() error {
+	c.wakes.Add(1)
+	return c.Client.Wake()
+}
+
+// TestWake: who waits for a server that may be asleep wakes it, by a message that is not answered.
+func TestWake(t *testing.T) {
+	v, _ := serveRAM(t)
+	tr := &wakingClient{Client: open(t, v)}
+	before := v.Stats().Messages
+	require.NoError(t, tr.Client.Wake())
+	_, err := tr.Load32(spec.RegVS)
+	require.NoError(t, err)
+	require.Equal(t, before+2, v.Stats().Messages)
+
+	c, err := nvme.Open(tr, nvme.Options{Queues: 1})
+	require.NoError(t, err)
+	q, err := c.OpenQueue(nvme.QueueOptions{})
+	require.NoError(t, err)
+	woken := tr.wakes.Load()
+	for i := 0; i < 5 && tr.wakes.Load() == woken; i++ { // it may happen to be awake
+		time.Sleep(300 * time.Millisecond) // it sleeps for more than 2 ms at a time then
+		require.NoError(t, q.Do(&nvme.Request{Op: nvme.OpFlush, NS: c.Namespaces()[0]}))
+	}
+	require.Greater(t, tr.wakes.Load(), woken, "the server was left to find the command")
+	require.NoError(t, c.Close())
+}
+
+// TestWakeNeverTakesADoorbellBack wakes the server all the time while commands go to it: it carries out each once.
+func TestWakeNeverTakesADoorbellBack(t *testing.T) {
+	v, _ := serveRAM(t)
+	c, q, mem := openDriver(t, v.dir)
+	defer func() { require.NoError(t, c.Close()) }()
+	work := v.Stats().Work
+	r := nvmetest.NewReader(q, c.Namespaces()[0], softSize/nvmetest.BlockSize, mem, 4)
+	one, done := []*nvme.Request{{Op: nvme.OpFlush, NS: c.Namespaces()[0]}}, make([]*nvme.Request, 1)
+	for range 2000 {
+		require.NoError(t, r.Run(7, false))
+		require.Equal(t, 1, q.Submit(one))
+		q.Wake()
+		for q.Poll(done) == 0 {
+			runtime.Gosched()
+		}
+	}
+	require.NoError(t, c.Poll())
+	require.Zero(t, q.Stats().Violations)
+	require.EqualValues(t, 2000*8, v.Stats().Work-work)
+}
+
+// TestIdleServer: a server in a process of its own costs next to nothing while its client is idle, and still answers.
+func TestIdleServer(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dev")
+	srv := spawn(t, roleSoft, dir)
+	defer kill(t, srv)
+	c, q, mem := openDriver(t, dir)
+	defer func() { require.NoError(t, c.Close()) }()
+	r := nvmetest.NewReader(q, c.Namespaces()[0], softSize/nvmetest.BlockSize, mem, 1)
+	for range 2 {
+		require.NoError(t, r.Run(1000, true))
+		before := cpuTime(t, srv.Process.Pid)
+		start := time.Now()
+		time.Sleep(1500 * time.Millisecond)
+		idle := time.Since(start)
+		require.Less(t, cpuTime(t, srv.Process.Pid)-before, idle/4, "of processor time; one that spins takes all of it")
+		require.NoError(t, q.Do(&nvme.Request{Op: nvme.OpRead, NS: c.Namespaces()[0], LBA: 5, Buf: mem[:4096]}))
+		require.True(t, nvmetest.Numbered(mem[:4096], 5))
+	}
+	require.Zero(t, q.Stats().Timeouts)
+	require.Zero(t, c.Resets())
+}
+
+// cpuTime is what a process has used of processors so far, by proc(5) in hundredths of a second.
+func cpuTime(t testing.TB, pid int) time.Duration {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(b), ") ") // after the command's name
+	require.True(t, ok)
+	fields := strings.Fields(rest)
+	total := 0
+	for _, f := range fields[11:13] { // utime and stime
+		n, err := strconv.Atoi(f)
+		require.NoError(t, err)
+		total += n
+	}
+	return time.Duration(total) * 10 * time.Millisecond
+}
+
 // TestKillServerUnderDriver kills the controller's process while commands are outstanding: all come back, as gone, none hangs. The next server
 // and the next driver go on.
 func TestKillServerUnderDriver(t *testing.T) {
@@ -273,68 +349,4 @@ func TestShrunkQueue(t *testing.T) {
 	next := open(t, v)
 	_, err = next.Load64(0)
 	require.NoError(t, err)
-}
-
-// BenchmarkRead4K reads 4 KiB at random places over a socket from a server in another process, both ends on a processor of their
-// own, with memory behind it. The content of each read is checked in a pass before.
-func BenchmarkRead4K(b *testing.B) {
-	dir := filepath.Join(b.TempDir(), "dev")
-	srv := spawn(b, roleSoft, dir)
-	defer kill(b, srv)
-	c, q, mem := openDriver(b, dir)
-	defer c.Close()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	require.NoError(b, pin(0))
-	for _, depth := range []int{1, 32} {
-		b.Run(fmt.Sprintf("depth%d", depth), func(b *testing.B) {
-			r := newReader(c, q, mem, depth)
-			require.NoError(b, r.run(20000, true))
-			b.ReportAllocs()
-			b.ResetTimer()
-			require.NoError(b, r.run(b.N, false))
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "reads/s")
-		})
-	}
-}
-
-// reader keeps a number of reads outstanding.
-type reader struct {
-	q    *nvme.Queue
-	rng  *rand.Rand
-	free []*nvme.Request
-	done []*nvme.Request
-}
-
-func newReader(c *nvme.Controller, q *nvme.Queue, mem []byte, depth int) *reader {
-	r := &reader{q: q, rng: rand.New(rand.NewPCG(1, 2)), done: make([]*nvme.Request, depth)}
-	for i := range depth {
-		r.free = append(r.free, &nvme.Request{Op: nvme.OpRead, NS: c.Namespaces()[0], Buf: mem[i*4096:][:4096]})
-	}
-	return r
-}
-
-func (r *reader) run(n int, check bool) error {
-	started, finished := 0, 0
-	for finished < n {
-		k := min(len(r.free), n-started)
-		for _, q := range r.free[:k] {
-			q.LBA = r.rng.Uint64N(softSize / 4096)
-		}
-		if k > 0 && r.q.Submit(r.free[:k]) != k {
-			return errors.New("the queue is full")
-		}
-		r.free, started = r.free[:copy(r.free, r.free[k:])], started+k
-		got := r.q.Poll(r.done)
-		for _, q := range r.done[:got] {
-			if q.Err != nil {
-				return q.Err
-			}
-			if check && !numbered(q.Buf, q.LBA) {
-				return fmt.Errorf("block %d holds something else", q.LBA)
-			}
-		}
-		r.free, finished = append(r.free, r.done[:got]...), finished+got
-	}
-	return nil
 }
