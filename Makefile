@@ -33,7 +33,7 @@ help:
 	@echo "make stress  cut the power everywhere in every sequence of two operations, N ($(N)) times at random, CUTS ($(CUTS)) times under each judge;"
 	@echo "             SEEDS ($(SEEDS)) runs of Pebble's metamorphic test with and without crashes; SEED=7 makes each of these begin there"
 	@echo "make crash N=100000 [SEED=7]   cut the power N times at random; Ctrl-C stops"
-	@echo "make test-nvme       the NVMe driver on QEMU's controller, 12 machines; installs what it needs when run as root (test-nvme-full: all)"
+	@echo "make test-nvme       the NVMe driver on QEMU's controller, 13 machines; installs what it needs when run as root (test-nvme-full: all)"
 	@echo "make bench   Go benchmarks of every package"
 	@echo "make figures [RUNS=5] [FIGURES=DIR]   the figures of docs/performance.md against Pebble on the host's file systems, in about 40 minutes"
 	@echo "make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME)) each"

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 )
 
 // Image is an initial RAM disk with a program that the guest runs.
@@ -28,15 +31,13 @@ func NewImage(ctx context.Context, tools Tools, folder, program string, modules 
 		return nil, err
 	}
 	var a archive
-	for _, dir := range []string{"proc", "sys", "dev", "tmp", "modules"} {
+	all := map[string]string{guestProgram: program, "/init": program}
+	maps.Copy(all, files)
+	for _, dir := range foldersOf(all) {
 		a.add(dir, modeFolder|0o755, nil)
 	}
 	for i, m := range list { // the guest loads them in the order of their names
 		a.add(fmt.Sprintf("modules/%02d-%s.ko", i, m.name), modeFile|0o644, m.bytes)
-	}
-	all := map[string]string{guestProgram: program, "/init": program}
-	for to, from := range files {
-		all[to] = from
 	}
 	for to, from := range all {
 		b, err := os.ReadFile(from)
@@ -45,11 +46,23 @@ func NewImage(ctx context.Context, tools Tools, folder, program string, modules 
 		}
 		a.add(to[1:], modeFile|0o755, b)
 	}
-	path := filepath.Join(folder, "initrd")
-	if err := os.WriteFile(path, a.end(), 0o644); err != nil {
+	initrd := filepath.Join(folder, "initrd")
+	if err := os.WriteFile(initrd, a.end(), 0o644); err != nil {
 		return nil, err
 	}
-	return &Image{tools, path}, nil
+	return &Image{tools, initrd}, nil
+}
+
+// foldersOf are the guest's folders, parents first: those that Init needs, and those of files.
+func foldersOf(files map[string]string) []string {
+	list := []string{"proc", "sys", "dev", "tmp", guestModules[1:]}
+	for to := range files {
+		for dir := path.Dir(to); dir != "/"; dir = path.Dir(dir) {
+			list = append(list, dir[1:])
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 const (

@@ -8,7 +8,7 @@ import (
 
 type ns = nvmetest.Namespace
 
-// boots is the matrix. Twelve of them are the choice that runs in every change: each value of LBA size, metadata,
+// boots is the matrix. Thirteen of them are the choice that runs in every change: each value of LBA size, metadata,
 // protection type and place, MDTS, queue pairs, CMB and write cache is in at least one of them, beside several of the others,
 // since a controller has several namespaces. The rest, marked full, are all combinations.
 func boots() []boot {
@@ -18,6 +18,7 @@ func boots() []boot {
 		{name: "surprise", machine: plain(), tests: "^TestSurpriseRemoval$", full: true},
 		{name: "removal", machine: plain(), tests: "^TestDriverRemoval$"},
 		{name: "store", machine: plain(), tests: "^TestStoreOnDrive$|^TestDeviceConformance$/^sleep$"},
+		{name: "commands", machine: with(2, 5, ns{LBA: 4096, MiB: 256}), tests: "^TestStoreKill$|^TestCommands$", tools: true},
 		{name: "device", machine: plain(), tests: "^TestDeviceConformance$/^adaptive$", full: true},
 		driver("plain", with(2, 7, ns{LBA: 512, MiB: 64}, ns{LBA: 4096, MiB: 64})).inFull(),
 		driver("one-queue", with(1, 1, ns{LBA: 4096, MS: 8, PI: 1, MiB: 64}, ns{LBA: 512, MS: 16, PI: 3, Extended: true, MiB: 64}).noCache()),

@@ -30,6 +30,7 @@ type boot struct {
 	tests string // which tests of package guest
 	env   []string
 	full  bool // in the whole matrix alone
+	tools bool // the guest has kvbench and blobcli
 	kill  bool // the guest asks for a power cut
 	after func(t *testing.T, folder string, r *qemutest.Result)
 }
@@ -43,32 +44,57 @@ func TestMatrix(t *testing.T) {
 	defer cancel()
 	tools, err := qemutest.Find(ctx)
 	require.NoError(t, err)
-	image := guestImage(t, ctx, tools)
+	images := guestImages(t, ctx, tools)
 	for _, b := range boots() {
 		if b.full && mode != "full" {
 			continue
 		}
-		t.Run(b.name, func(t *testing.T) { b.run(t, image) })
+		t.Run(b.name, func(t *testing.T) { b.run(t, images) })
 	}
 }
 
-// guestImage builds the guest's program, static, and packs it.
-func guestImage(t *testing.T, ctx context.Context, tools qemutest.Tools) *qemutest.Image {
+// images are the two kinds of guest: the tests alone, which boots faster, and the tests beside kvbench and blobcli.
+type images struct{ plain, tools *qemutest.Image }
+
+func guestImages(t *testing.T, ctx context.Context, tools qemutest.Tools) (i images) {
+	t.Helper()
+	program, commands := guestPrograms(t, ctx)
+	var err error
+	i.plain, err = qemutest.NewImage(ctx, tools, t.TempDir(), program, modules, nil)
+	require.NoError(t, err)
+	i.tools, err = qemutest.NewImage(ctx, tools, t.TempDir(), program, modules, commands)
+	require.NoError(t, err)
+	return i
+}
+
+// guestPrograms builds what runs in guests, static: the tests, and the commands by their paths there.
+func guestPrograms(t *testing.T, ctx context.Context) (program string, commands map[string]string) {
 	t.Helper()
 	folder := t.TempDir()
-	program := filepath.Join(folder, "guest.test")
-	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", program, "./guest")
+	program = filepath.Join(folder, "guest.test")
+	goBuild(t, ctx, "test", "-c", "-o", program, "./guest")
+	goBuild(t, ctx, "build", "-o", folder+"/", "../../cmd/kvbench", "../../cmd/blobcli")
+	commands = map[string]string{}
+	for _, name := range []string{"kvbench", "blobcli"} {
+		commands["/bin/"+name] = filepath.Join(folder, name)
+	}
+	return program, commands
+}
+
+func goBuild(t *testing.T, ctx context.Context, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=-ldflags=-w")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	image, err := qemutest.NewImage(ctx, tools, folder, program, modules, nil)
-	require.NoError(t, err)
-	return image
 }
 
 // run boots a machine and reports each of the guest's tests as one of the host's.
-func (b boot) run(t *testing.T, image *qemutest.Image) {
-	folder := t.TempDir()
+func (b boot) run(t *testing.T, images images) {
+	folder, image := t.TempDir(), images.plain
+	if b.tools {
+		image = images.tools
+	}
 	r, err := image.Boot(context.Background(), qemutest.Config{
 		Args:   b.arguments(t, folder),
 		Run:    []string{"-test.v", "-test.timeout", "100s", "-test.run", b.tests},
