@@ -22,7 +22,8 @@ folder, which is made when it does not exist. It stays in the foreground until C
 socket, makes everything durable and ends with exit code 0.
 
 One client at a time has the controller; another one is refused, and may come when the first has gone. Whoever can write to
-the socket can read and change the whole device (--read-only: only read it). The client's memory is shared with this process.
+the socket can read and change the whole device (--read-only: only read it), but not format it. The client's memory is shared
+with this process.
 
 A processor is busy while a client sends commands. Afterwards the process sleeps, up to 2 ms at a time, and up to 50 ms once nothing
 has come for seconds. Clients of this program wake it; a command of another one may wait so long.`
@@ -62,7 +63,7 @@ func (c *cli) export(ctx context.Context, args []string, f exportFlags) error {
 	if err != nil {
 		return err
 	}
-	storage := newExportStorage(dev)
+	storage := exportStorage{dev}
 	err = errors.Join(c.exportDevice(ctx, storage, f), storage.close())
 	if err != nil {
 		return &lateError{err}
@@ -76,7 +77,7 @@ type exportView struct {
 	Socket string `json:"socket"`
 }
 
-func (c *cli) exportDevice(ctx context.Context, storage *exportStorage, f exportFlags) error {
+func (c *cli) exportDevice(ctx context.Context, storage exportStorage, f exportFlags) error {
 	says := make(chan string, 64)
 	log := func(text string) {
 		select {
@@ -104,12 +105,13 @@ func (c *cli) exportDevice(ctx context.Context, storage *exportStorage, f export
 }
 
 // exportConfig is a controller whose one namespace is the device.
-func exportConfig(storage *exportStorage, f exportFlags) softctrl.Config {
+func exportConfig(storage exportStorage, f exportFlags) softctrl.Config {
 	p := storage.dev.Properties()
 	sum := fnv.New64a()
 	_, _ = io.WriteString(sum, storage.dev.Name()) // a hash takes everything
 	return softctrl.Config{
 		Serial: fmt.Sprintf("BKV%016X", sum.Sum64()), Model: "blobkv bdev",
+		Fixed:  true, // what it serves is the device's
 		Queues: f.queues, Vectors: f.queues + 1, MDTS: exportMDTS, SGL: true, WriteCache: p.WriteCache,
 		AtomicBlocks: uint16(max(1, p.AtomicWriteUnit/p.BlockSize)),
 		Namespaces:   []softctrl.NamespaceConfig{{Storage: storage, BlockSize: p.BlockSize, ReadOnly: f.readOnly, Boundary: boundaryBlocks(p)}},

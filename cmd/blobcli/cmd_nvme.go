@@ -35,6 +35,9 @@ vfio-pci (bind) and no other process may use it. docs/nvme.md says how to set a 
 // controllerArg is what the commands that take a controller say about it.
 const controllerArg = "CONTROLLER"
 
+// askedQueues is how many I/O queue pairs a controller is asked for, so that identify can say how many there are. None is made.
+const askedQueues = 128
+
 // withController runs f on a controller and shuts it down afterwards; the first error counts.
 func (c *cli) withController(name string, f func(*nvme.Controller) error) error {
 	target, err := connect.Parse(strings.TrimPrefix(name, "nvme:"))
@@ -43,21 +46,13 @@ func (c *cli) withController(name string, f func(*nvme.Controller) error) error 
 	}
 	t, err := target.Open()
 	if err != nil {
-		return adviseBind(target, err)
+		return err
 	}
-	ctrl, err := nvme.Open(t, nvme.Options{Queues: 1})
+	ctrl, err := nvme.Open(t, nvme.Options{Queues: askedQueues})
 	if err != nil {
 		return err
 	}
 	return errors.Join(f(ctrl), ctrl.Close())
-}
-
-// adviseBind says what to do where a controller is somebody else's.
-func adviseBind(t connect.Target, err error) error {
-	if errors.Is(err, vfio.ErrBoundElsewhere) && !strings.Contains(err.Error(), "blobcli nvme bind") {
-		return fmt.Errorf("%w: hand it over with blobcli nvme bind %s", err, t)
-	}
-	return err
 }
 
 // listedController is the JSON of a controller in nvme list.

@@ -66,10 +66,8 @@ func (c *cli) nvmeFormat(ctrl *nvme.Controller, f *formatFlags) error {
 	if err != nil {
 		return err
 	}
-	id := ctrl.Identify()
-	whole := id.FNA&spec.FNAFormatAll != 0 && len(ctrl.Namespaces()) > 1
 	if !f.yes {
-		if err := c.confirm(formatQuestion(ctrl, info, whole)); err != nil {
+		if err := c.confirm(formatQuestion(ctrl.Identify(), ctrl.Name(), info, o.Erase)); err != nil {
 			return err
 		}
 	}
@@ -124,13 +122,17 @@ func (f *formatFlags) options(n *nvme.NamespaceInfo) (nvme.FormatOptions, error)
 	return nvme.FormatOptions{Format: best, Protection: f.protection, Erase: erase}, nil
 }
 
-func formatQuestion(ctrl *nvme.Controller, n *nvme.NamespaceInfo, whole bool) string {
-	id := ctrl.Identify()
+// formatQuestion says what will be lost. Some controllers format, or erase, all namespaces when told to do it to one (FNA,
+// base 2.0, figure 275), detached ones and those of other hosts with them.
+func formatQuestion(id *spec.IdentifyController, name string, n *nvme.NamespaceInfo, erase uint8) string {
 	what := fmt.Sprintf("namespace %d (%s)", n.ID, size.Human(int64(n.Blocks)*int64(n.BlockSize)))
-	if whole {
-		what = "ALL namespaces (this controller formats them together)"
+	switch {
+	case id.FNA&spec.FNAFormatAll != 0:
+		what += " and ALL other namespaces (this controller formats them together)"
+	case erase != spec.EraseNone && id.FNA&spec.FNAEraseAll != 0:
+		what += " and ALL other namespaces (this controller erases them together)"
 	}
-	return fmt.Sprintf("Everything on %s of %s, serial %s, at %s will be lost.", what, id.Model(), id.Serial(), ctrl.Name())
+	return fmt.Sprintf("Everything on %s of %s, serial %s, at %s will be lost.", what, id.Model(), id.Serial(), name)
 }
 
 // confirm asks a person. Whoever does not answer yes, in full, has not agreed.

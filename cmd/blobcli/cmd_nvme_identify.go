@@ -20,7 +20,7 @@ type identity struct {
 	Version     string          `json:"version"`
 	Vendor      uint16          `json:"vendor"`
 	MaxTransfer int             `json:"max_transfer"` // bytes; 0 is no limit
-	MaxQueues   int             `json:"max_queues"`   // I/O queue pairs that one was granted of
+	MaxQueues   int             `json:"max_queues"`   // I/O queue pairs that were granted, of askedQueues
 	WriteCache  bool            `json:"volatile_write_cache"`
 	Capacity    uint64          `json:"capacity"` // bytes, 0 is not said
 	Unallocated uint64          `json:"unallocated"`
@@ -117,6 +117,7 @@ func (v *identity) text(w io.Writer) {
 	row(w, "nqn", orDash(v.NQN))
 	row(w, "nvme version", v.Version)
 	row(w, "largest transfer", orNone(int64(v.MaxTransfer), "no limit"))
+	row(w, "queue pairs", v.MaxQueues)
 	row(w, "volatile write cache", v.WriteCache)
 	if v.Capacity > 0 {
 		row(w, "capacity", fmt.Sprintf("%s, %s of it in no namespace", size.Human(int64(v.Capacity)), size.Human(int64(v.Unallocated))))

@@ -158,7 +158,7 @@ func (c *cli) errorLog(ctrl *nvme.Controller, most int) error {
 	}
 	list := []loggedError{}
 	for _, e := range entries {
-		list = append(list, loggedError{e.Count, e.SQID, e.CID, spec.Status(e.StatusField >> 1).String(), e.NSID, e.LBA})
+		list = append(list, loggedError{e.Count, e.SQID, e.CID, e.Status().String(), e.NSID, e.LBA})
 	}
 	return c.print(list, func(w io.Writer) {
 		if len(list) == 0 {

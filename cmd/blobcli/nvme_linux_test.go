@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobkv/blobkv/nvme"
 	"github.com/blobkv/blobkv/nvme/softctrl"
 	"github.com/blobkv/blobkv/nvme/spec"
 	"github.com/blobkv/blobkv/nvme/vfio"
@@ -46,6 +48,7 @@ func TestNVMeIdentify(t *testing.T) {
 	require.Equal(t, "test drive", v.Model)
 	require.True(t, v.WriteCache)
 	require.Equal(t, 128<<10, v.MaxTransfer)
+	require.Equal(t, 64, v.MaxQueues, "what the controller has, not what this command uses")
 	require.Len(t, v.Namespaces, 2)
 	require.EqualValues(t, 16<<20, v.Namespaces[1].Size)
 	require.Equal(t, 512, v.Namespaces[1].Formats[v.Namespaces[1].Format].BlockSize)
@@ -104,6 +107,25 @@ func TestNVMeFormat(t *testing.T) {
 	require.Contains(t, r.stdout, "4096")
 	require.Equal(t, exitNotStore, blobcli("", "-d", device, "check").code, "the store is still there")
 	require.Contains(t, ok(t, "nvme", "format", name, "--yes", "--erase", "user"), "formatted")
+}
+
+// TestNVMeFormatQuestion names all that is lost on controllers that take one namespace for all.
+func TestNVMeFormatQuestion(t *testing.T) {
+	n := &nvme.NamespaceInfo{ID: 2, Blocks: 2048, BlockSize: 512}
+	for _, c := range []struct {
+		fna, erase uint8
+		all        bool
+	}{
+		{0, spec.EraseUser, false},
+		{spec.FNAFormatAll, spec.EraseNone, true},
+		{spec.FNAEraseAll, spec.EraseNone, false},
+		{spec.FNAEraseAll, spec.EraseUser, true},
+		{spec.FNAEraseAll, spec.EraseCrypto, true},
+	} {
+		q := formatQuestion(&spec.IdentifyController{FNA: c.fna}, "0000:01:00.0", n, c.erase)
+		require.Contains(t, q, "namespace 2 (1.0MiB)")
+		require.Equal(t, c.all, strings.Contains(q, "ALL other namespaces"), "%+v: %s", c, q)
+	}
 }
 
 func TestNVMeFormatOfSeveral(t *testing.T) {

@@ -296,7 +296,9 @@ func (c *Controller) effects(page []byte) error {
 	for _, o := range []int{spec.CmdWrite, spec.CmdWriteZeroes, spec.CmdDSM, spec.CmdCopy} {
 		e.IO[o] = spec.EffectSupported | spec.EffectChanges
 	}
-	e.Admin[spec.AdminFormat] = spec.EffectSupported | spec.EffectChanges | spec.EffectNSChange
+	if !c.cfg.Fixed {
+		e.Admin[spec.AdminFormat] = spec.EffectSupported | spec.EffectChanges | spec.EffectNSChange
+	}
 	return e.Marshal(page)
 }
 
@@ -402,6 +404,9 @@ func (c *Controller) controller() spec.IdentifyController {
 		SANICAP: spec.SANICAPBlock, CRDT: [3]uint16{1, 2, 5}}
 	if c.cfg.MDTS == NoLimit {
 		id.MDTS = 0
+	}
+	if c.cfg.Fixed {
+		id.OACS, id.SANICAP = 0, 0
 	}
 	if c.cfg.WriteCache {
 		id.VWC = spec.VWCPresent | spec.VWCFlushAll

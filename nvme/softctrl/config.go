@@ -17,6 +17,7 @@ type Config struct {
 	DoorbellStride          uint8   // CAP.DSTRD
 	SGL                     bool    // takes SGLs
 	Shadow                  bool    // offers shadow doorbells
+	Fixed                   bool    // offers no format, sanitize, namespace management, firmware or security
 	WriteCache              bool    // says that it has a volatile write cache; Storage decides what that means
 	Aborts, Events          uint8   // ACL and AERL, zero-based; 3 and 3
 	AtomicBlocks            uint16  // AWUN, AWUPF and ACWU as a count of blocks, 1

@@ -51,29 +51,48 @@ func (c *Controller) part(s *scratch, iova uint64, n int, write bool) spec.Statu
 	return spec.StatusSuccess
 }
 
+// run is host memory that PRP entries make up, as far as they follow each other.
+type run struct {
+	iova  uint64
+	n     int
+	write bool
+}
+
+// extend adds the memory of one more entry: to the run, or to a new one after the run became a part.
+func (c *Controller) extend(s *scratch, r *run, entry uint64, n int) spec.Status {
+	if entry&(pageSize-1) != 0 {
+		return spec.StatusPRPOffset
+	}
+	if entry == r.iova+uint64(r.n) {
+		r.n += n
+		return spec.StatusSuccess
+	}
+	st := c.part(s, r.iova, r.n, r.write)
+	r.iova, r.n = entry, n
+	return st
+}
+
 // walkPRP follows PRP entries (base 2.0, section 4.1.1).
 func (c *Controller) walkPRP(s *scratch, prp1, prp2 uint64, n int, write bool) spec.Status {
 	if prp1&3 != 0 {
 		return spec.StatusPRPOffset
 	}
-	first := min(n, pageSize-int(prp1&(pageSize-1)))
-	if st := c.part(s, prp1, first, write); !st.OK() {
+	r := run{prp1, min(n, pageSize-int(prp1&(pageSize-1))), write}
+	st := spec.StatusSuccess
+	switch n -= r.n; {
+	case n > pageSize:
+		st = c.walkList(s, &r, prp2, n)
+	case n > 0:
+		st = c.extend(s, &r, prp2, n)
+	}
+	if !st.OK() {
 		return st
 	}
-	if n -= first; n == 0 {
-		return spec.StatusSuccess
-	}
-	if n <= pageSize {
-		if prp2&(pageSize-1) != 0 {
-			return spec.StatusPRPOffset
-		}
-		return c.part(s, prp2, n, write)
-	}
-	return c.walkList(s, prp2, n, write)
+	return c.part(s, r.iova, r.n, write)
 }
 
 // walkList follows a PRP list. The last entry of a page of entries points to the next one when there is more.
-func (c *Controller) walkList(s *scratch, list uint64, n int, write bool) spec.Status {
+func (c *Controller) walkList(s *scratch, r *run, list uint64, n int) spec.Status {
 	if list&7 != 0 {
 		return spec.StatusPRPOffset
 	}
@@ -94,11 +113,8 @@ func (c *Controller) walkList(s *scratch, list uint64, n int, write bool) spec.S
 				list = entry
 				break
 			}
-			if entry&(pageSize-1) != 0 {
-				return spec.StatusPRPOffset
-			}
 			k := min(n, pageSize)
-			if st := c.part(s, entry, k, write); !st.OK() {
+			if st := c.extend(s, r, entry, k); !st.OK() {
 				return st
 			}
 			n -= k
@@ -175,13 +191,27 @@ func (c *Controller) dataBlock(s *scratch, d spec.SGL, left *int, write bool) sp
 func (c *Controller) toHost(sq *subQueue, cmd *spec.Command, data []byte, n int) spec.Status {
 	n = min(n, len(data))
 	parts, st := c.locate(&sq.scratch, cmd, n, true)
-	if !st.OK() {
-		return st
+	if st.OK() {
+		scatter(parts, data)
 	}
+	return st
+}
+
+// scatter copies data to the pieces of memory that it belongs in.
+func scatter(parts [][]byte, data []byte) {
 	for _, p := range parts {
 		data = data[copy(p, data):]
 	}
-	return spec.StatusSuccess
+}
+
+// gather copies pieces of memory into one, which is the queue's.
+func (s *scratch) gather(parts [][]byte) []byte {
+	b := s.buf[:0]
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	s.buf = b
+	return b
 }
 
 // fromHost copies n bytes of a command's data.

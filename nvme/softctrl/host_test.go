@@ -144,6 +144,88 @@ func TestLists(t *testing.T) {
 	require.Equal(t, want, data)
 }
 
+// calls is storage that notes the lengths of reads and writes.
+type calls struct {
+	softctrl.Storage
+	lengths []int
+}
+
+func (s *calls) ReadAt(p []byte, at int64) (int, error) {
+	s.lengths = append(s.lengths, len(p))
+	return s.Storage.ReadAt(p, at)
+}
+
+func (s *calls) WriteAt(p []byte, at int64) (int, error) {
+	s.lengths = append(s.lengths, len(p))
+	return s.Storage.WriteAt(p, at)
+}
+
+// TestStorageCalls: what is atomic reaches the storage in one call, however the host's memory lies, and no call has part of a
+// block; pages that follow each other are one piece.
+func TestStorageCalls(t *testing.T) {
+	s := &calls{Storage: storage(t, 1<<20)}
+	h := newHost(t, softctrl.Config{AtomicBlocks: 16, Namespaces: []softctrl.NamespaceConfig{{Storage: s}}}, 16)
+	for _, c := range []struct {
+		name   string
+		offset uint64 // of the data in its first page
+		step   int    // pages from one page of the data to the next
+		bytes  int
+		want   []int
+	}{
+		{"contiguous", 0, 1, 64 << 10, []int{64 << 10}},
+		{"contiguous from within a page", 100, 1, 64 << 10, []int{64 << 10}},
+		{"scattered and atomic", 0, 2, 8 << 10, []int{8 << 10}},
+		{"scattered and not atomic", 0, 2, 16 << 10, []int{4 << 10, 4 << 10, 4 << 10, 4 << 10}},
+		{"scattered from within a page", 512, 2, 16 << 10, []int{3584, 4 << 10, 4 << 10, 4 << 10, 512}},
+		{"blocks across pages", 100, 2, 16 << 10, []int{16 << 10}},
+		{"one block across pages", 4000, 2, 512, []int{512}},
+	} {
+		page := func(i int) uint64 { return atData + uint64(i*c.step*4096) }
+		cmd := spec.Command{NSID: 1, PRP1: h.mem.IOVA + page(0) + c.offset, PRP2: h.mem.IOVA + atList, CDW12: uint32(c.bytes/512 - 1)}
+		pages := (int(c.offset) + c.bytes + 4095) / 4096
+		for i := 1; i < pages; i++ {
+			binary.LittleEndian.PutUint64(h.mem.Bytes[atList+8*(i-1):], h.mem.IOVA+page(i))
+		}
+		if pages == 2 {
+			cmd.PRP2 = h.mem.IOVA + page(1)
+		}
+		data := h.mem.Bytes[atData : atData+512<<10]
+		for i := range data {
+			data[i] = byte(i / 3 * len(c.name))
+		}
+		want := bytes.Clone(data)
+		for _, opcode := range []uint8{spec.CmdWrite, spec.CmdRead} {
+			s.lengths = nil
+			cmd.Opcode = opcode
+			require.Equal(t, spec.StatusSuccess, h.io(cmd), c.name)
+			require.Equal(t, c.want, s.lengths, "%s, %s", c.name, spec.IOName(opcode))
+			if opcode == spec.CmdWrite {
+				for left, i, at := c.bytes, 0, int(c.offset); left > 0; i, at = i+1, 0 {
+					n := min(left, 4096-at)
+					clear(data[int(page(i))-atData+at:][:n])
+					left -= n
+				}
+			}
+		}
+		require.True(t, bytes.Equal(want, data), c.name)
+	}
+}
+
+// TestFixed: a controller that serves what is not its own offers no command that changes what it is.
+func TestFixed(t *testing.T) {
+	h := newHost(t, softctrl.Config{Fixed: true, Namespaces: oneSpace(t)}, 16)
+	require.Equal(t, spec.StatusSuccess, h.admin(spec.Command{Opcode: spec.AdminIdentify, CDW10: spec.CNSController, PRP1: h.mem.IOVA + atData}))
+	var id spec.IdentifyController
+	require.NoError(t, id.Unmarshal(h.mem.Bytes[atData:]))
+	require.Zero(t, id.OACS)
+	require.Zero(t, id.SANICAP)
+	for _, opcode := range []uint8{spec.AdminFormat, spec.AdminSanitize, spec.AdminNSManagement, spec.AdminNSAttachment,
+		spec.AdminFirmwareDownload, spec.AdminFirmwareCommit, spec.AdminSecuritySend, spec.AdminSecurityReceive} {
+		c := spec.Command{Opcode: opcode, NSID: 1, PRP1: h.mem.IOVA + atData, CDW10: 2}
+		require.Equal(t, spec.StatusInvalidOpcode, h.admin(c).Code(), spec.AdminName(opcode))
+	}
+}
+
 // TestBadCommands: what a host may do wrong has its status.
 func TestBadCommands(t *testing.T) {
 	h := newHost(t, softctrl.Config{Namespaces: oneSpace(t)}, 16)

@@ -102,6 +102,20 @@ func (c *Controller) transfer(sq *subQueue, s *space, cmd *spec.Command, n uint6
 	return c.locate(&sq.scratch, cmd, bytes, write)
 }
 
+// apart tells whether the pieces of a transfer of n blocks may reach the storage one by one: they are whole blocks, and more
+// than the controller says are atomic (AWUN, AWUPF).
+func (c *Controller) apart(s *space, parts [][]byte, n uint64) bool {
+	if n <= uint64(c.cfg.AtomicBlocks) {
+		return false
+	}
+	for _, p := range parts {
+		if len(p)&(s.cfg.BlockSize-1) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // read is the fast path when the blocks have no metadata.
 func (c *Controller) read(sq *subQueue, s *space, cmd *spec.Command, n uint64) spec.Status {
 	parts, st := c.transfer(sq, s, cmd, n, true)
@@ -110,6 +124,13 @@ func (c *Controller) read(sq *subQueue, s *space, cmd *spec.Command, n uint64) s
 	}
 	if s.cfg.MetaSize > 0 {
 		return c.readMeta(sq, s, cmd, n, parts)
+	}
+	if len(parts) > 1 && !c.apart(s, parts, n) {
+		data, st := s.load(&sq.scratch.buf, cmd.LBA(), n)
+		if st.OK() {
+			scatter(parts, data)
+		}
+		return st
 	}
 	at := int64(cmd.LBA() << s.shift)
 	for _, p := range parts {
@@ -129,18 +150,27 @@ func (c *Controller) write(sq *subQueue, s *space, cmd *spec.Command, n uint64) 
 	if s.cfg.MetaSize > 0 {
 		st = c.writeMeta(sq, s, cmd, n, parts)
 	} else {
-		at := int64(cmd.LBA() << s.shift)
-		for _, p := range parts {
-			if _, err := s.cfg.Storage.WriteAt(p, at); err != nil {
-				return spec.StatusWriteFault
-			}
-			at += int64(len(p))
-		}
+		st = c.writePlain(sq, s, cmd, n, parts)
 	}
 	if st.OK() && cmd.CDW12&spec.FUA != 0 {
 		return media(s.cfg.Storage.Flush(), spec.StatusWriteFault)
 	}
 	return st
+}
+
+// writePlain is write when the blocks have no metadata.
+func (c *Controller) writePlain(sq *subQueue, s *space, cmd *spec.Command, n uint64, parts [][]byte) spec.Status {
+	if len(parts) > 1 && !c.apart(s, parts, n) {
+		parts = append(parts[:0], sq.scratch.gather(parts))
+	}
+	at := int64(cmd.LBA() << s.shift)
+	for _, p := range parts {
+		if _, err := s.cfg.Storage.WriteAt(p, at); err != nil {
+			return spec.StatusWriteFault
+		}
+		at += int64(len(p))
+	}
+	return spec.StatusSuccess
 }
 
 // load reads n blocks of data into memory of the queue.

@@ -8,6 +8,9 @@ import (
 
 // manage is the rarer admin commands.
 func (c *Controller) manage(sq *subQueue, cmd *spec.Command) (spec.Status, uint32) {
+	if c.cfg.Fixed {
+		return spec.StatusInvalidOpcode | spec.StatusDNR, 0
+	}
 	switch cmd.Opcode {
 	case spec.AdminFormat:
 		return c.formatNVM(cmd), 0

@@ -53,9 +53,7 @@ func (c *Controller) readMeta(sq *subQueue, s *space, cmd *spec.Command, n uint6
 	if s.cfg.Extended && !s.stripped(cmd) {
 		out = s.interleave(&sq.scratch.buf, data, cmd.LBA(), n)
 	}
-	for _, p := range parts {
-		out = out[copy(p, out):]
-	}
+	scatter(parts, out)
 	if s.cfg.Extended || s.stripped(cmd) {
 		return spec.StatusSuccess
 	}
@@ -69,12 +67,7 @@ func (c *Controller) readMeta(sq *subQueue, s *space, cmd *spec.Command, n uint6
 
 // writeMeta writes blocks that have metadata.
 func (c *Controller) writeMeta(sq *subQueue, s *space, cmd *spec.Command, n uint64, parts [][]byte) spec.Status {
-	in := sq.scratch.buf[:0]
-	for _, p := range parts {
-		in = append(in, p...)
-	}
-	sq.scratch.buf = in
-	data, meta, st := c.separate(s, cmd, n, in)
+	data, meta, st := c.separate(s, cmd, n, sq.scratch.gather(parts))
 	if !st.OK() {
 		return st
 	}

@@ -9,13 +9,14 @@ import (
 	"github.com/blobkv/blobkv/internal/dmabuf"
 )
 
-// Storage is what a namespace keeps its blocks in. All methods are used by several goroutines at once.
+// Storage is what a namespace keeps its blocks in. All methods are used by several goroutines at once. Reads and writes are
+// whole blocks, and those of Config.AtomicBlocks blocks or fewer come in one call each.
 type Storage interface {
 	io.ReaderAt
 	io.WriterAt
 	// Flush makes all completed writes durable.
 	Flush() error
-	// Discard makes a range read as zeros; offset and n are bytes, multiples of the block size.
+	// Discard makes a range read as zeros; offset and n are bytes, whole blocks too.
 	Discard(offset, n int64) error
 	// Size is in bytes.
 	Size() int64
