@@ -62,7 +62,7 @@ func BenchmarkSyncVouched(b *testing.B) {
 		off := int64(i%1024) * 4096
 		blob.StartWrite(&io, p, off)
 		tx := s.Begin()
-		tx.SetXattrVouched(blob.ID(), "len", lengthValue(off), Vouch{off, 4096, ChecksumOf(p)})
+		tx.SetXattrVouched(blob.ID(), "len", lengthValue(off), Vouch{off, 4096, checksumOf(p)})
 		lsn, err := tx.Commit()
 		if err != nil {
 			b.Fatal(err)

@@ -86,15 +86,6 @@ func (b *bitmap) clone() bitmap {
 	return bitmap{words: append([]uint64(nil), b.words...), n: b.n, ones: b.ones}
 }
 
-// grow makes the map at least n bits long; new bits are clear.
-func (b *bitmap) grow(n int) {
-	if n <= b.n {
-		return
-	}
-	b.words = append(b.words, make([]uint64, (n+63)/64-len(b.words))...)
-	b.n = n
-}
-
 // equal reports whether both have the same length and bits.
 func (b *bitmap) equal(o *bitmap) bool {
 	if b.n != o.n || b.ones != o.ones {

@@ -1,8 +1,6 @@
 package blobstore
 
-import (
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // Blob is an open blob. Data I/O is in multiples of Store.BlockSize at such offsets, into buffers that should come from
 // internal/dmabuf (others are bounced). Any goroutine may use it; its extents may change under Commit while I/O runs.
@@ -35,7 +33,7 @@ func (b *Blob) init(s *Store, st *blobState, m *firstMap) {
 }
 
 // held is how many md pages the blob has.
-func (b *Blob) held() int { return max(1, len(b.st.pages)+len(b.st.extentPages)) }
+func (b *Blob) held() int { return max(1, b.st.heldPages()) }
 
 // owed is how many it will take beyond those.
 func (b *Blob) owed() int { return max(0, b.need-b.held()) }
@@ -66,6 +64,16 @@ func (b *Blob) Xattrs() map[string][]byte {
 	b.store.mu.Lock()
 	defer b.store.mu.Unlock()
 	return b.st.xattrs.asMap()
+}
+
+// EachXattr calls f for each attribute, in stored order, without copying. f does not change the value, calls no method
+// of the store, and may keep the value, which never changes.
+func (b *Blob) EachXattr(f func(name string, value []byte)) {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	for i := range b.st.xattrs {
+		f(b.st.xattrs[i].name, b.st.xattrs[i].value)
+	}
 }
 
 // acquire returns the blob's present map and keeps its clusters from being reused until release. It is nil once the

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 )
 
 // blobState is one blob as its metadata pages describe it: what decodeBlob reads and encode writes. A state that others
@@ -102,6 +103,22 @@ func (s *blobState) clone() *blobState {
 	c.extentPages = append([]pageIndex(nil), s.extentPages...)
 	return &c
 }
+
+// allPages yields the metadata pages of the blob, the root first.
+func (s *blobState) allPages() iter.Seq[pageIndex] {
+	return func(yield func(pageIndex) bool) {
+		for _, list := range [2][]pageIndex{s.pages, s.extentPages} {
+			for _, p := range list {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// heldPages is the number of them.
+func (s *blobState) heldPages() int { return len(s.pages) + len(s.extentPages) }
 
 // clusters is the length of the blob in clusters.
 func (s *blobState) clusters() int64 {

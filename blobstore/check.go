@@ -230,10 +230,8 @@ func verifyStates(m *metadata) []error {
 		eachCluster(s, func(c clusterIndex) {
 			v.claim(id, "cluster", uint32(c), first, end, v.clusters, &m.usedClusters)
 		})
-		for _, list := range [2][]pageIndex{s.pages, s.extentPages} {
-			for _, p := range list {
-				v.claim(id, "metadata page", uint32(p), 0, m.super.md.length, v.pages, &m.usedPages)
-			}
+		for p := range s.allPages() {
+			v.claim(id, "metadata page", uint32(p), 0, m.super.md.length, v.pages, &m.usedPages)
 		}
 	}
 	return v.errs

@@ -1,6 +1,7 @@
 package blobstore
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -31,13 +32,13 @@ type dirtyBlob struct {
 // is for the zero pages that a higher high-water mark may need.
 func (s *Store) dirtyLimit() int { return s.j.geo.images * 7 / 8 }
 
-// dirtyCost is what a blob costs after a change.
+// costAfter is what the blob of a change costs the next checkpoint, in md pages: so far, and with the change.
 func (s *Store) costAfter(c *change) (before, after int) {
 	onDisk := 0
 	if d := s.dirty[c.st.id]; d != nil {
 		before, onDisk = d.cost, len(d.onDisk)
 	} else if c.blob != nil {
-		onDisk = len(c.blob.st.pages) + len(c.blob.st.extentPages)
+		onDisk = c.blob.st.heldPages()
 	}
 	after = onDisk
 	if !c.deleted {
@@ -61,7 +62,7 @@ func (s *Store) markDirty(c *change) {
 	if d == nil {
 		d = &dirtyBlob{}
 		if c.blob != nil {
-			d.onDisk = append(slices.Clone(c.blob.st.pages), c.blob.st.extentPages...)
+			d.onDisk = slices.Collect(c.blob.st.allPages())
 		}
 		s.dirty[c.st.id] = d
 	}
@@ -173,7 +174,7 @@ func (s *Store) assignPages(c *checkpointState) {
 			list = append(list, b)
 		}
 	}
-	slices.SortFunc(list, func(a, b *Blob) int { return int(int64(a.id) - int64(b.id)) })
+	slices.SortFunc(list, func(a, b *Blob) int { return cmp.Compare(a.id, b.id) })
 	for _, b := range list {
 		for _, p := range b.st.pages[min(1, len(b.st.pages)):] {
 			s.pages.clear(int(p))
@@ -274,7 +275,7 @@ func (c *checkpointState) encode(oldHighWater int) error {
 	for p, data := range images {
 		c.images = append(c.images, mdPage{p, data})
 	}
-	slices.SortFunc(c.images, func(a, b mdPage) int { return int(int64(a.index) - int64(b.index)) })
+	slices.SortFunc(c.images, func(a, b mdPage) int { return cmp.Compare(a.index, b.index) })
 	return nil
 }
 

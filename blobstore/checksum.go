@@ -28,13 +28,6 @@ const (
 	prime5 uint64 = 0x27d4eb2f165667c5
 )
 
-// ChecksumOf is the checksum of b.
-func ChecksumOf(b []byte) uint64 {
-	var c Checksum
-	c.Add(b)
-	return c.Sum()
-}
-
 // Add appends bytes.
 func (c *Checksum) Add(b []byte) {
 	if !c.started {

@@ -284,7 +284,7 @@ func (w *crashWorker) startAppend(f *modelFile, n int64, io *IO) (Vouch, []byte,
 	old := f.length()
 	first := old / BlockSize * BlockSize
 	data := f.content(first, old+n)
-	v := Vouch{old, n, ChecksumOf(data[old-first:])}
+	v := Vouch{old, n, checksumOf(data[old-first:])}
 	data = append(data, make([]byte, (BlockSize-len(data)%BlockSize)%BlockSize)...)
 	b, err := w.s.Blob(f.id)
 	if err != nil {

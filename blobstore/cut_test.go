@@ -101,7 +101,7 @@ func TestCheckpointWaitsForVouchedBytes(t *testing.T) {
 		var io IO
 		b.StartWrite(&io, data, 0)
 		tx := s.Begin()
-		tx.SetXattrVouched(id, "len", lengthValue(8192), Vouch{0, 8192, ChecksumOf(data)})
+		tx.SetXattrVouched(id, "len", lengthValue(8192), Vouch{0, 8192, checksumOf(data)})
 		lsn, err := tx.Commit()
 		if err != nil || s.writeUpTo(lsn) != nil || io.Wait() != nil {
 			_ = io.Wait()
@@ -121,7 +121,7 @@ func TestCheckpointWaitsForVouchedBytes(t *testing.T) {
 			if err := b.Read(got, 0); err != nil {
 				return err
 			}
-			if n > 0 && ChecksumOf(got) != ChecksumOf(data) {
+			if n > 0 && checksumOf(got) != checksumOf(data) {
 				return fmt.Errorf("length %d without its bytes", n)
 			}
 			return nil
@@ -142,7 +142,7 @@ func TestVoidedVoucherKeepsTheRest(t *testing.T) {
 	require.NoError(t, s.Sync(commit(t, tx)))
 	tx = s.Begin()
 	tx.SetXattr(other, "before", nil)
-	tx.SetXattrVouched(id, "len", []byte("new"), Vouch{0, 4096, ChecksumOf(fill(4096, 1))}) // which nobody writes
+	tx.SetXattrVouched(id, "len", []byte("new"), Vouch{0, 4096, checksumOf(fill(4096, 1))}) // which nobody writes
 	tx.SetXattr(id, "same blob", nil)
 	tx.Resize(other, 2)
 	commit(t, tx)

@@ -564,9 +564,6 @@ func TestBitmapAgainstModel(t *testing.T) {
 			}
 		}
 		requireBitmap(t, &b, model)
-		grown := b.clone()
-		grown.grow(n + 70)
-		requireBitmap(t, &grown, append(model, make([]bool, 70)...))
 	}
 }
 

@@ -24,55 +24,53 @@ func DumpJournal(w io.Writer, dev *bdev.Device) error {
 	if err != nil {
 		return err
 	}
-	ji.dump(w)
-	end, err := ji.replay(dumpVisitor{w})
-	if err != nil {
-		fmt.Fprintf(w, "damaged: %v\n", err)
-		return nil
+	p := &printer{w: w}
+	ji.dump(p)
+	if end, err := ji.replay(dumpVisitor{p}); err != nil {
+		p.line("damaged: %v", err)
+	} else {
+		p.line("end: transaction %d, next frame %d at position %d: %v", end.lsn, end.sequence, end.position, end.stopped)
 	}
-	fmt.Fprintf(w, "end: transaction %d, next frame %d at position %d: %v\n", end.lsn, end.sequence, end.position, end.stopped)
-	return nil
+	return p.err
 }
 
 // dump prints everything but the frames.
-func (ji *journalImage) dump(w io.Writer) {
+func (ji *journalImage) dump(p *printer) {
 	geo := ji.file.geo
-	fmt.Fprintf(w, "journal: blob %v, uuid %v, %d blocks: %d for images, ring of %d\n",
+	p.line("journal: blob %v, uuid %v, %d blocks: %d for images, ring of %d",
 		blobIDOf(ji.page), ji.tag.uuid, geo.blocks, geo.images, geo.ring)
 	for i := range ji.headers {
 		h := &ji.headers[i]
 		if err := ji.headerErrs[i]; err != nil {
-			fmt.Fprintf(w, "header %d: %v\n", i, err)
+			p.line("header %d: %v", i, err)
 			continue
 		}
-		fmt.Fprintf(w, "header %d: generation %d, checkpoint %d, start %d, sequence %d, md high water %d, session %#x, closed %v\n",
+		p.line("header %d: generation %d, checkpoint %d, start %d, sequence %d, md high water %d, session %#x, closed %v",
 			i, h.generation, h.checkpoint, h.start, h.sequence, h.highWater, h.session, h.closed)
 	}
 	switch {
 	case ji.finish:
-		fmt.Fprintf(w, "images: checkpoint %d of generation %d is complete but not in place: %d pages\n",
+		p.line("images: checkpoint %d of generation %d is complete but not in place: %d pages",
 			ji.base.checkpoint, ji.base.generation, len(ji.images))
 	case ji.imageErr != nil:
-		fmt.Fprintf(w, "images: %v\n", ji.imageErr)
+		p.line("images: %v", ji.imageErr)
 	}
 }
 
 // dumpVisitor prints what a replay visits.
-type dumpVisitor struct{ w io.Writer }
+type dumpVisitor struct{ p *printer }
 
 func (d dumpVisitor) frame(h *frameHeader, off int64) error {
-	_, err := fmt.Fprintf(d.w, "frame %d at position %d (offset %d): %d records from %d, %d bytes, confirmed %d, durable %d\n",
+	d.p.line("frame %d at position %d (offset %d): %d records from %d, %d bytes, confirmed %d, durable %d",
 		h.sequence, h.position, off, h.records, h.first, h.payload, h.confirmed, h.durable)
-	return err
+	return d.p.err
 }
 
 func (d dumpVisitor) record(r record, confirmed bool) error {
 	for i := range r.ops {
-		if _, err := fmt.Fprintf(d.w, "transaction %d: %s\n", r.lsn, r.ops[i].describe(confirmed)); err != nil {
-			return err
-		}
+		d.p.line("transaction %d: %s", r.lsn, r.ops[i].describe(confirmed))
 	}
-	return nil
+	return d.p.err
 }
 
 // describe is one line about an operation.

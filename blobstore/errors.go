@@ -34,6 +34,8 @@ var (
 	ErrUnsupportedBlob = errors.New("blob not supported")
 	// ErrNoSpace is returned when clusters, metadata pages or the host's space run out. It is also syscall.ENOSPC.
 	ErrNoSpace error = &aliasError{"no space left in blobstore", syscall.ENOSPC}
+	// ErrTooLarge is returned when one transaction changes more than the journal can take at once.
+	ErrTooLarge = errors.New("transaction too large")
 	// ErrTooMuchVouched is returned by a Commit whose voucher would leave recovery more bytes to verify than the store
 	// allows. The same change without a voucher, after the bytes are durable, is never refused for that.
 	ErrTooMuchVouched = errors.New("too many vouched bytes are unconfirmed")

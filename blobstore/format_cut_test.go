@@ -66,7 +66,7 @@ func TestFormatIsAtomic(t *testing.T) {
 				_ = Format(dev, o)
 			}
 			eachCut(t, c.disk, format, func(dev *bdev.Device) error {
-				what, err := Probe(dev)
+				what, err := probe(dev)
 				if err != nil {
 					return err
 				}
@@ -153,7 +153,7 @@ func TestFormatMark(t *testing.T) {
 func TestFirstBlobAttributes(t *testing.T) {
 	dev := openDisk(t, crashbdev.New(crashbdev.Options{Size: 8 << 20}))
 	require.ErrorIs(t, Format(dev, FormatOptions{FirstBlob: map[string][]byte{"": nil}}), ErrInvalid)
-	what, err := Probe(dev)
+	what, err := probe(dev)
 	require.NoError(t, err)
 	require.Empty(t, what)
 }

@@ -228,8 +228,8 @@ func (io *IO) finish(err error) {
 	io.done.Store(true)
 }
 
-// Done reports whether Wait would return at once. An error that Wait would still try to repair does not count as done
-// differently: Wait then takes as long as the repetitions.
+// Done reports whether the device is done with the transfer. Wait then returns at once, unless the transfer has failed and
+// is repeated there.
 func (io *IO) Done() bool {
 	if io.done.Load() {
 		return true

@@ -13,10 +13,7 @@ import (
 func (l *loader) claimAll() {
 	shared := make(map[clusterIndex]bool)
 	for _, s := range l.m.blobs.all() {
-		for _, p := range s.pages {
-			l.m.usedPages.set(int(p))
-		}
-		for _, p := range s.extentPages {
+		for p := range s.allPages() {
 			l.m.usedPages.set(int(p))
 		}
 		eachCluster(s, func(c clusterIndex) {

@@ -300,18 +300,7 @@ func (s *Store) install(c *change) (uses []*useCount) {
 	s.markDirty(c)
 	b := c.blob
 	if c.created {
-		b = newBlob(s, c.st)
-		c.blob = b
-		if !c.deleted {
-			s.blobs.put(b.id, b)
-			s.pages.set(int(b.id.page()))
-		} else {
-			s.pages.clear(int(b.id.page()))
-		}
-		s.owed += b.owed()
-		if c.deleted {
-			s.owed -= b.owed()
-		}
+		s.installNew(c)
 		return nil
 	}
 	s.owed -= b.owed()
@@ -330,13 +319,23 @@ func (s *Store) install(c *change) (uses []*useCount) {
 	return uses
 }
 
+// installNew publishes a blob that the transaction has made, unless it has deleted it again: then only its id comes back.
+func (s *Store) installNew(c *change) {
+	root := int(c.st.id.page())
+	if c.deleted {
+		s.pages.clear(root)
+		return
+	}
+	b := newBlob(s, c.st)
+	s.blobs.put(b.id, b)
+	s.pages.set(root)
+	s.owed += b.owed()
+}
+
 // freePages clears the md pages of a blob that is gone.
 func (s *Store) freePages(st *blobState) {
 	s.pages.clear(int(st.id.page()))
-	for _, p := range st.pages {
-		s.pages.clear(int(p))
-	}
-	for _, p := range st.extentPages {
+	for p := range st.allPages() {
 		s.pages.clear(int(p))
 	}
 }

@@ -17,7 +17,7 @@ func mayFormat(dev *bdev.Device, bstype string) error {
 	if dev.Fresh() {
 		return nil
 	}
-	what, err := Probe(dev)
+	what, err := probe(dev)
 	if err != nil {
 		return err
 	}
@@ -40,9 +40,9 @@ func ownStore(dev *bdev.Device, bstype string) bool {
 	return err == nil
 }
 
-// Probe says in a few words what a device holds, "" for nothing: its first and last MiB are zero, or all it holds is what
+// probe says in a few words what a device holds, "" for nothing: its first and last MiB are zero, or all it holds is what
 // an interrupted Format left. It only reads.
-func Probe(dev *bdev.Device) (string, error) {
+func probe(dev *bdev.Device) (string, error) {
 	n := min(probeSize, dev.Size())
 	head, tail := make([]byte, n), make([]byte, n)
 	if err := doRetry(dev, bdev.OpRead, head, 0, 0); err != nil {

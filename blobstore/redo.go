@@ -12,7 +12,6 @@ import (
 type redo struct {
 	store   *Store
 	records int
-	voided  int  // vouched changes whose bytes were not there
 	recover bool // bytes that cannot be read count as not there
 	work    []change
 }
@@ -159,11 +158,9 @@ func (r *redo) vouched(op *journalOp) error {
 	if err != nil && !r.recover {
 		return fmt.Errorf("%w; open it read-only, or ask for recovery to do without this change", err)
 	}
-	if !ok {
-		r.voided++
-		return nil
+	if ok {
+		c.apply(op)
 	}
-	c.apply(op)
 	return nil
 }
 

@@ -206,7 +206,7 @@ func infoOf(st *blobState) BlobInfo {
 		i.Extents = append(i.Extents, Extent{Logical: at, Physical: int64(e.start), Count: int64(e.count)})
 		at += int64(e.count)
 	}
-	for _, p := range append(append([]pageIndex(nil), st.pages...), st.extentPages...) {
+	for p := range st.allPages() {
 		i.Pages = append(i.Pages, int64(p))
 	}
 	return i

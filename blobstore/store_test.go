@@ -200,7 +200,7 @@ func TestSyncVouched(t *testing.T) {
 		}
 		b.StartWrite(&io, data, off)
 		tx := s.Begin()
-		tx.SetXattrVouched(id, "len", []byte{byte(i), byte(i >> 8)}, Vouch{off, 4096, ChecksumOf(data)})
+		tx.SetXattrVouched(id, "len", []byte{byte(i), byte(i >> 8)}, Vouch{off, 4096, checksumOf(data)})
 		lsn := commit(t, tx)
 		require.NoError(t, s.SyncVouched(lsn, &io))
 		require.GreaterOrEqual(t, s.DurableLSN(), lsn)

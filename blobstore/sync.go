@@ -165,7 +165,7 @@ func sameSlice(a, b []byte) bool {
 }
 
 // Confirm returns once the confirmation of transaction lsn is itself durable, so that the bytes it vouched for may be
-// overwritten (design section 8). It costs nothing if that is already so, an append and a flush at most. Whoever
+// overwritten. It costs nothing if that is already so, an append and a flush at most. Whoever
 // committed lsn has called SyncVouched for it.
 func (s *Store) Confirm(lsn LSN) error {
 	if err := s.startSync(lsn); err != nil {

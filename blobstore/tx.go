@@ -6,9 +6,6 @@ import (
 	"strings"
 )
 
-// ErrTooLarge is returned when one transaction changes more than the journal can take at once.
-var ErrTooLarge = errors.New("transaction too large")
-
 // Tx is one metadata transaction over any number of blobs: all of it or none, in memory and across a crash. Not for
 // concurrent use. Nothing is visible before Commit. An error of an operation is reported by Commit.
 type Tx struct {

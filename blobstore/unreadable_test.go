@@ -248,7 +248,7 @@ func TestUnreadableVouchedBytes(t *testing.T) {
 	data := fill(4096, 1)
 	b.StartWrite(&io, data, 0)
 	tx = s.Begin()
-	tx.SetXattrVouched(id, "len", []byte{9}, Vouch{Offset: 0, Length: 4096, Sum: ChecksumOf(data)})
+	tx.SetXattrVouched(id, "len", []byte{9}, Vouch{Offset: 0, Length: 4096, Sum: checksumOf(data)})
 	require.NoError(t, s.SyncVouched(commit(t, tx), &io))
 	off := b.ext.Load().runs[0].dev
 	abandon(s)

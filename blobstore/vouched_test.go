@@ -23,7 +23,7 @@ func TestVouchedBytesAreBounded(t *testing.T) {
 		b.StartWrite(&io, data, 0)
 		require.NoError(t, io.Wait())
 		tx := s.Begin()
-		tx.SetXattrVouched(id, "len", lengthValue(n), Vouch{0, n, ChecksumOf(data[:n])})
+		tx.SetXattrVouched(id, "len", lengthValue(n), Vouch{0, n, checksumOf(data[:n])})
 		return tx.Commit()
 	}
 	first, err := vouched(6000)
