@@ -78,6 +78,9 @@ func (ss *session) awaitReply(cmd wire.Command, end time.Time) (*message, error)
 		switch {
 		case m.IsReply() && m.ID == ss.nextID && m.Command == cmd:
 			return m, nil
+		case m.Command == wire.CmdRegionRead && m.Flags&wire.FlagNoReply != 0: // a client that wakes the server (Client.Wake), which is awake
+			m.closeFDs()
+			continue
 		case m.IsReply():
 			err = fmt.Errorf("%w: an answer to %v, which was not asked", ErrProtocol, m.Command)
 		case len(ss.early) >= maxEarly:
