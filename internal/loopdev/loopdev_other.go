@@ -22,3 +22,8 @@ func (*Device) Close() error { return nil }
 func (*Device) MountExt4(context.Context, string) (unmount func() error, err error) {
 	return nil, fmt.Errorf("%w on this system", ErrUnavailable)
 }
+
+// FormatExt4 is not available here.
+func FormatExt4(context.Context, string) error {
+	return fmt.Errorf("%w on this system", ErrUnavailable)
+}

@@ -8,6 +8,7 @@ type Controller struct {
 	NoCache    bool        `json:",omitempty"` // no volatile write cache
 	TiesTags   bool        `json:",omitempty"` // refuses a reference tag that is not the block's address, with protection type 1
 	Fragile    bool        `json:",omitempty"` // crashes when it is reset amid commands with metadata, as QEMU 7.2 does
+	CutsMeta   bool        `json:",omitempty"` // loses metadata of a transfer with more than 512 bytes of it, unless it is one piece and a multiple of them, as QEMU 7.2 does
 	Namespaces []Namespace `json:",omitempty"`
 }
 

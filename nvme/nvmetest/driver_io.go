@@ -65,10 +65,32 @@ func logs(r *rig) {
 	require.NoError(r, err)
 }
 
-// lengths are numbers of blocks around the limits: one, the largest transfer, beyond.
+// lengths are numbers of blocks around the limits: one, the largest transfer, beyond; and what has a sector of metadata with
+// its neighbours.
 func lengths(b block) []int {
 	most := max(1, b.MaxTransfer/b.unit())
-	return []int{1, 2, 7, most - 1, most, most + 1, 3*most + 1}
+	list := []int{1, 2, 7, most - 1, most, most + 1, 3*most + 1}
+	if b.MetaSize > 0 {
+		list = append(list, sectorBytes/b.MetaSize-2)
+	}
+	return list
+}
+
+const sectorBytes = 512
+
+// cut tells whether the controller loses metadata of n blocks: dma_blk_cb of QEMU 7.2, where it maps a piece of metadata that is
+// longer than a sector and no multiple of one, transfers what is beyond the whole sectors and drops those, where it ought to do
+// the opposite. Metadata that lies between blocks comes in such pieces always. Protection information goes another way.
+func (r *rig) cut(b block, n int) bool {
+	if !r.env.CutsMeta || b.Protection > 0 {
+		return false
+	}
+	most := max(1, b.MaxTransfer/b.unit())
+	lost := func(blocks int) bool {
+		size := blocks * b.MetaSize
+		return size > sectorBytes && (b.Extended || size%sectorBytes != 0)
+	}
+	return lost(min(n, most)) || lost(n%most)
 }
 
 // readWrite writes and reads lengths that are split in every way, at odd places in memory, and checks the neighbours.
@@ -76,7 +98,7 @@ func readWrite(r *rig) {
 	require.NotEmpty(r, r.c.Namespaces())
 	for _, b := range r.blocks() {
 		for _, n := range lengths(b) {
-			if n < 1 || (n+2)*(b.unit()+b.MetaSize) > bufferBytes/4 {
+			if n < 1 || (n+2)*(b.unit()+b.MetaSize) > bufferBytes/4 || r.cut(b, n) || r.cut(b, n+2) {
 				continue
 			}
 			r.off = 0

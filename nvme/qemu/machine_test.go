@@ -22,7 +22,7 @@ type machine struct {
 func plain() machine { return with(2, 7, nvmetest.Namespace{LBA: 512, MiB: 64}) }
 
 func with(queues, mdts int, namespaces ...nvmetest.Namespace) machine {
-	return machine{Controller: nvmetest.Controller{Queues: queues, MDTS: mdts, TiesTags: true, Fragile: true, Namespaces: namespaces}}
+	return machine{Controller: nvmetest.Controller{Queues: queues, MDTS: mdts, TiesTags: true, Fragile: true, CutsMeta: true, Namespaces: namespaces}}
 }
 
 const (
