@@ -38,6 +38,10 @@ func parse(name string) (s Spec, err error) {
 	if strings.ContainsRune(name, 0) {
 		return s, fmt.Errorf("it contains a NUL byte: %w", ErrName)
 	}
+	if bare, _, _ := strings.Cut(name, "?"); isKnown(bare) {
+		return s, fmt.Errorf("%q is a scheme without a size, path or address; write ./%s for a file of that name: %w",
+			bare, name, ErrName)
+	}
 	scheme, rest := cutScheme(name)
 	s.Scheme = scheme
 	if !isKnown(scheme) {
