@@ -34,13 +34,16 @@ func formatAndMount(dev *bdev.Device) (*blobfs.FS, error) {
 	return blobfs.Open(dev, blobfs.Options{})
 }
 
-// deviceError explains why the device could not be opened.
+// deviceError explains why the device could not be opened; err names the device.
 func deviceError(name string, o *Options, err error) error {
 	if errors.Is(err, bdev.ErrUnsupported) { // a folder, or what else is no device
-		return fmt.Errorf("%w: kv: open %s: %w", ErrDevice, name, err)
+		return fmt.Errorf("%w: %w", ErrDevice, err)
 	}
 	if !errors.Is(err, bdev.ErrNotExist) && !isNotExist(err) {
-		return wrapf(err, "kv: open %s", name)
+		return wrap(err)
+	}
+	if o.CreateIfMissing && imagePath(name) == "" { // a controller is never made
+		return fmt.Errorf("%w: %w", ErrNotStore, err)
 	}
 	if o.CreateIfMissing {
 		return fmt.Errorf("%w: %w (the folder of an image must exist)", ErrNotStore, err)

@@ -25,6 +25,13 @@ func TestNVMeSim(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
+// TestNoController checks that what Open says of a controller that is not there speaks of no image.
+func TestNoController(t *testing.T) {
+	_, err := Open("nvme:vfio-user:"+filepath.Join(t.TempDir(), "none"), &Options{CreateIfMissing: true})
+	require.ErrorIs(t, err, ErrNotStore)
+	require.NotContains(t, err.Error(), "image")
+}
+
 func fillAndCheck(t *testing.T, db *DB, n int) {
 	for i := range n {
 		o := []WriteOption{NoSync}
