@@ -18,7 +18,7 @@ import (
 func (c *cli) bdevCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bdev", Short: "The block device below the store"}
 	cmd.AddCommand(&cobra.Command{
-		Use: "info", Short: "Size and properties of the device", Args: cobra.NoArgs,
+		Use: "info", Short: "Size and properties of the device", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return c.bdevInfo() },
 	}, c.perfCommand(), c.exportCommand())
 	return cmd
@@ -109,7 +109,7 @@ func (c *cli) perfCommand() *cobra.Command {
 	f := perfFlags{blockSize: "4k", policy: "adaptive"}
 	f.depth, f.threads, f.duration, f.rw, f.readShare = 1, 1, 5*time.Second, "randread", 50
 	cmd := &cobra.Command{
-		Use: "perf", Short: "Measure the device", Args: cobra.NoArgs,
+		Use: "perf", Short: "Measure the device", Args: noArgs,
 		Long: `Measure the device with one kind of I/O for some time.
 
 Each thread is a goroutine. With --iodepth 1 it does one I/O at a time on the device's shared channels, as a store does; with

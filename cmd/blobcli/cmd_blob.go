@@ -25,7 +25,7 @@ func (c *cli) blobCommand() *cobra.Command {
 		}}
 	export.Flags().BoolVarP(&force, "force", "f", false, "replace the target")
 	cmd.AddCommand(
-		&cobra.Command{Use: "list", Short: "Every blob, also damaged ones and those that are refused", Args: cobra.NoArgs,
+		&cobra.Command{Use: "list", Short: "Every blob, also damaged ones and those that are refused", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error { return c.blobList() }},
 		&cobra.Command{Use: "show ID", Short: "Flags, attributes, extents and metadata pages of a blob", Args: cobra.ExactArgs(1),
 			RunE: func(_ *cobra.Command, args []string) error { return c.blobShow(args[0]) }},
@@ -173,7 +173,7 @@ func (c *cli) blobExport(ctx context.Context, text, target string, force bool) e
 		}
 		out, err := os.OpenFile(target, flags, 0o600)
 		if err != nil {
-			return err
+			return hintForce(err)
 		}
 		if err := errors.Join(c.exportTo(ctx, out, blob), out.Close()); err != nil {
 			return errors.Join(err, os.Remove(target))

@@ -15,7 +15,7 @@ import (
 
 func (c *cli) checkCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "check", Short: "Check all metadata: superblock, journal, blobs, names and lengths", Args: cobra.NoArgs,
+		Use: "check", Short: "Check all metadata: superblock, journal, blobs, names and lengths", Args: noArgs,
 		Long: `Check all metadata and print every finding, their number, and OK if nothing is damaged. Nothing is changed: a store that
 was not closed cleanly is recovered in memory and checked as recovered.`,
 		RunE: func(*cobra.Command, []string) error { return c.check() },

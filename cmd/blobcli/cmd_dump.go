@@ -26,7 +26,7 @@ func (c *cli) dumpCommand() *cobra.Command {
 }
 
 func (c *cli) dumpVerb(name, short string, dump func(*bdev.Device) error) *cobra.Command {
-	return &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+	return &cobra.Command{Use: name, Short: short, Args: noArgs, RunE: func(*cobra.Command, []string) error {
 		return c.withDevice(open.Options{ReadOnly: true}, dump)
 	}}
 }

@@ -156,6 +156,14 @@ func (c *cli) cat(ctx context.Context, names []string) error {
 	})
 }
 
+// hintForce says how to replace a file of this machine that is in the way.
+func hintForce(err error) error {
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%w (--force replaces a file)", err)
+	}
+	return err
+}
+
 func (c *cli) get(ctx context.Context, name, target string, force bool) error {
 	return c.withFiles(func(files fileReader) error {
 		if _, err := files.stat(name); err != nil {
@@ -167,7 +175,7 @@ func (c *cli) get(ctx context.Context, name, target string, force bool) error {
 		}
 		out, err := os.OpenFile(target, flags, 0o600)
 		if err != nil {
-			return err
+			return hintForce(err)
 		}
 		if err := errors.Join(files.copyTo(ctxWriter{ctx, out}, name), out.Close()); err != nil {
 			return errors.Join(err, os.Remove(target))

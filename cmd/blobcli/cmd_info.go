@@ -12,7 +12,7 @@ import (
 
 func (c *cli) infoCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "info", Short: "What the store is: type, sizes, journal, state", Args: cobra.NoArgs,
+		Use: "info", Short: "What the store is: type, sizes, journal, state", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return c.withStore(func(s *blobstore.Store) error {
 				info := s.Info()

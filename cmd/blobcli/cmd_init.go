@@ -25,7 +25,7 @@ type initFlags struct {
 func (c *cli) initCommand() *cobra.Command {
 	f := &initFlags{}
 	cmd := &cobra.Command{
-		Use: "init", Short: "Make a new, empty store on the device", Args: cobra.NoArgs,
+		Use: "init", Short: "Make a new, empty store on the device", Args: noArgs,
 		Long: `Make a new, empty store on the device: a file system that kv and the fs commands use, or with --raw a bare blobstore.
 
 An image file is created if there is none (give its size: aio:/x.img?size=64GiB). A partition table, a file system, another

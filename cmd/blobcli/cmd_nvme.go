@@ -78,7 +78,7 @@ type listedNamespace struct {
 
 func (c *cli) nvmeListCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "The machine's NVMe controllers, and who drives them", Args: cobra.NoArgs,
+		Use: "list", Short: "The machine's NVMe controllers, and who drives them", Args: noArgs,
 		Long: `The machine's NVMe controllers, and who drives them. Nothing is opened and nothing is written. Model, serial number and size
 are what the kernel's driver read; of a controller that is bound to another driver they are not known (see identify).`,
 		RunE: func(*cobra.Command, []string) error {

@@ -34,7 +34,9 @@ func TestFilesGoInAndOut(t *testing.T) {
 	got, err := os.ReadFile(target)
 	require.NoError(t, err)
 	require.Equal(t, content, string(got))
-	require.NotEqual(t, exitOK, blobcli("", "-d", device, "get", "source.txt", target).code, "get must not overwrite")
+	again := blobcli("", "-d", device, "get", "source.txt", target)
+	require.NotEqual(t, exitOK, again.code, "get must not overwrite")
+	require.Contains(t, again.stderr, "--force")
 	require.NotEqual(t, exitOK, blobcli("x", "-d", device, "put", "-", "short.txt").code, "put must not overwrite")
 	require.Equal(t, "short", ok(t, "-d", device, "cat", "short.txt"))
 	require.Equal(t, exitOK, blobcli("new", "-d", device, "put", "--force", "-", "short.txt").code)
@@ -115,4 +117,5 @@ func TestWrongArguments(t *testing.T) {
 		require.Equal(t, exitUsage, r.code, "%v: %s%s", args, r.stdout, r.stderr)
 		require.NotEmpty(t, r.stderr, "%v", args)
 	}
+	require.Contains(t, blobcli("", "info", "aio:/x.img").stderr, "-d aio:/x.img")
 }

@@ -94,6 +94,14 @@ func (c *cli) command() *cobra.Command {
 	return root
 }
 
+// noArgs refuses arguments of a command that takes flags alone. What is given is mostly the device.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("takes no argument %q; a device is given as -d %s", args[0], args[0])
+}
+
 // strictArgs makes wrong arguments of every command usage errors, and an unknown verb of a group one too instead of a
 // page of help.
 func strictArgs(cmd *cobra.Command) {
