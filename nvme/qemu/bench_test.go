@@ -16,6 +16,7 @@ import (
 
 // benches measure, side by side in one boot, the driver against the kernel's on the same kind of emulated controller, and
 // print what they find; nothing about time is asserted. The kernel's driver is spared the IOMMU, which ours cannot do without.
+// Left alone, the guest takes an emulated timer for its clock, at 6 µs a look, during which the controller stands still.
 func benches() []boot {
 	list := []boot{
 		{name: "reads", machine: with(4, 7, ns{LBA: 4096, MiB: 1024}), tests: "^TestBenchReads$"},
@@ -23,7 +24,8 @@ func benches() []boot {
 		{name: "readrandom", machine: besideHost(), tests: "^TestBenchReadRandom$"},
 	}
 	for i := range list {
-		list[i].limit, list[i].kernel = 5*time.Minute, "iommu=pt"
+		list[i].limit, list[i].kernel = 5*time.Minute, "iommu=pt tsc=reliable clocksource=tsc"
+		list[i].Quick = true
 	}
 	return list
 }

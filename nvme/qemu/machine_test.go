@@ -17,6 +17,7 @@ import (
 type machine struct {
 	nvmetest.Controller
 	Logged bool // namespace 1 sits behind blklogwrites
+	Quick  bool // QEMU reads and writes the images with io_uring: of a read, its pool of threads takes longer than all else
 	Beside int  // MiB of an ext4 on a controller of its own, of the same kind; 0 is none
 }
 
@@ -51,7 +52,7 @@ func (c machine) arguments(t *testing.T, folder string) []string {
 			args = append(args, "-blockdev", fmt.Sprintf("driver=blklogwrites,node-name=disk%d,log-sector-size=512,log-super-update-interval=1,"+
 				"file.driver=file,file.filename=%s,log.driver=file,log.filename=%s", i+1, path, filepath.Join(folder, log)))
 		} else {
-			args = append(args, "-blockdev", fmt.Sprintf("driver=raw,node-name=disk%d,file.driver=file,file.filename=%s,discard=unmap", i+1, path))
+			args = append(args, "-blockdev", c.drive(fmt.Sprintf("disk%d", i+1), path))
 		}
 		args = append(args, "-device", device(ns, "nvme0", fmt.Sprintf("disk%d", i+1), i+1, c.NoCache))
 	}
@@ -75,9 +76,18 @@ func (c machine) second(t *testing.T, folder string) []string {
 	return []string{
 		"-device", "pcie-root-port,id=slot1,chassis=2,slot=2",
 		"-device", "nvme,id=nvme1,serial=beside,bus=slot1" + c.features(),
-		"-blockdev", fmt.Sprintf("driver=raw,node-name=beside,file.driver=file,file.filename=%s,discard=unmap", path),
+		"-blockdev", c.drive("beside", path),
 		"-device", device(nvmetest.Namespace{LBA: c.Namespaces[0].LBA}, "nvme1", "beside", 1, c.NoCache),
 	}
+}
+
+// drive is what a namespace's blocks are kept in.
+func (c machine) drive(node, path string) string {
+	d := fmt.Sprintf("driver=raw,node-name=%s,file.driver=file,file.filename=%s,discard=unmap", node, path)
+	if c.Quick {
+		d += ",file.aio=io_uring"
+	}
+	return d
 }
 
 func device(ns nvmetest.Namespace, bus, drive string, n int, noCache bool) string {
