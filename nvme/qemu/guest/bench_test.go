@@ -122,7 +122,7 @@ var policies = []string{"", "?policy=poll"}
 // TestBenchFillSync writes durably with both engines by turns: ours on the drive, Pebble on an ext4 on the kernel's driver.
 func TestBenchFillSync(t *testing.T) {
 	for _, options := range policies {
-		versus(t, options, "--benchmarks", "fillsync", "--duration", "4s", "--runs", "3", "--keep=false")
+		versus(t, options, "--benchmarks", "fillsync", "--duration", "4s", "--runs", "3", "--destroy")
 	}
 }
 
