@@ -22,7 +22,7 @@ SYNCED      = --benchmarks fillsync --write_buffer_size 1MiB --log_rotations 8 -
 KILLED      = || test $$? -eq 3
 DATA        = --device aio:$(FIGURESDIR)/data.img --memory $(MEMORY) --write_buffer_size 4MiB --value_size 400 --data_over_memory 4
 
-.PHONY: help build test race lint bench figures fuzz stress stress-crash stress-judges stress-metamorphic crash test-nvme test-nvme-full clean
+.PHONY: help build test race lint bench figures fuzz stress stress-crash stress-judges stress-metamorphic crash test-nvme test-nvme-full bench-nvme clean
 
 help:
 	@echo "make build   compile the commands into bin/"
@@ -34,6 +34,7 @@ help:
 	@echo "             SEEDS ($(SEEDS)) runs of Pebble's metamorphic test with and without crashes; SEED=7 makes each of these begin there"
 	@echo "make crash N=100000 [SEED=7]   cut the power N times at random; Ctrl-C stops"
 	@echo "make test-nvme       the NVMe driver on QEMU's controller, 13 machines; installs what it needs when run as root (test-nvme-full: all)"
+	@echo "make bench-nvme      measures it there beside the kernel's driver; takes about 10 minutes"
 	@echo "make bench   Go benchmarks of every package"
 	@echo "make figures [RUNS=5] [FIGURES=DIR]   the figures of docs/performance.md against Pebble on the host's file systems, in about 40 minutes"
 	@echo "make fuzz    run every fuzz target for FUZZTIME ($(FUZZTIME)) each"
@@ -75,6 +76,10 @@ test-nvme:
 
 test-nvme-full:
 	NVME_QEMU=full $(GO) test -count=1 -timeout 2h -v ./nvme/qemu
+
+# Prints tables and asserts nothing about time. Reads differ by a third from run to run: the ratios are of one run.
+bench-nvme:
+	NVME_QEMU=bench $(GO) test -count=1 -timeout 20m -run TestBench -v ./nvme/qemu
 
 crash:
 	@$(GO) run ./cmd/crashsim -cuts $(N) -seed $(SEED)

@@ -300,6 +300,7 @@ func TestMemory(t *testing.T) {
 				require.LessOrEqual(t, tr.most, int64(4<<20))
 				require.LessOrEqual(t, tr.bytes, c.MemoryUsed(), "not accounted")
 				require.LessOrEqual(t, c.MemoryUsed(), int64(4<<20))
+				t.Logf("%d KiB", c.MemoryUsed()>>10)
 
 				driver := tr.bytes
 				mem, err := c.Alloc(1 << 20)

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/exec"
@@ -14,11 +15,17 @@ import (
 	"github.com/blobkv/blobkv/internal/qemutest"
 )
 
-// envRun asks for the tests of this package: "pairwise" for the choice, "full" for all boots.
+// envRun asks for the tests of this package: "pairwise" for the choice, "full" for all boots, "bench" for the measurements.
 const envRun = "NVME_QEMU"
 
 // buildTime bounds the making of the guest's program.
 const buildTime = 5 * time.Minute
+
+// bootTime bounds a boot; all but startTime is the guest's program's.
+const (
+	bootTime  = 2 * time.Minute
+	startTime = 20 * time.Second
+)
 
 // modules of the kernel that the guest needs. Some are built into some kernels.
 var modules = []string{"?irqbypass", "?vfio_virqfd", "?iommufd", "vfio_iommu_type1", "vfio-pci", "nvme"}
@@ -27,17 +34,19 @@ var modules = []string{"?irqbypass", "?vfio_virqfd", "?iommufd", "vfio_iommu_typ
 type boot struct {
 	name string
 	machine
-	tests string // which tests of package guest
-	env   []string
-	full  bool // in the whole matrix alone
-	tools bool // the guest has kvbench and blobcli
-	kill  bool // the guest asks for a power cut
-	after func(t *testing.T, folder string, r *qemutest.Result)
+	tests  string // which tests of package guest
+	env    []string
+	kernel string        // more of its command line
+	limit  time.Duration // of the boot; 0 is bootTime
+	full   bool          // in the whole matrix alone
+	tools  bool          // the guest has kvbench and blobcli
+	kill   bool          // the guest asks for a power cut
+	after  func(t *testing.T, folder string, r *qemutest.Result)
 }
 
 func TestMatrix(t *testing.T) {
 	mode := os.Getenv(envRun)
-	if mode == "" {
+	if mode != "pairwise" && mode != "full" {
 		t.Skipf("boots virtual machines; `make test-nvme` runs it (%s=pairwise)", envRun)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
@@ -49,12 +58,19 @@ func TestMatrix(t *testing.T) {
 		if b.full && mode != "full" {
 			continue
 		}
-		t.Run(b.name, func(t *testing.T) { b.run(t, images) })
+		t.Run(b.name, func(t *testing.T) { b.run(t, images.of(b)) })
 	}
 }
 
 // images are the two kinds of guest: the tests alone, which boots faster, and the tests beside kvbench and blobcli.
 type images struct{ plain, tools *qemutest.Image }
+
+func (i images) of(b boot) *qemutest.Image {
+	if b.tools {
+		return i.tools
+	}
+	return i.plain
+}
 
 func guestImages(t *testing.T, ctx context.Context, tools qemutest.Tools) (i images) {
 	t.Helper()
@@ -90,16 +106,15 @@ func goBuild(t *testing.T, ctx context.Context, args ...string) {
 }
 
 // run boots a machine and reports each of the guest's tests as one of the host's.
-func (b boot) run(t *testing.T, images images) {
-	folder, image := t.TempDir(), images.plain
-	if b.tools {
-		image = images.tools
-	}
+func (b boot) run(t *testing.T, image *qemutest.Image) {
+	folder := t.TempDir()
+	limit := cmp.Or(b.limit, bootTime)
 	r, err := image.Boot(context.Background(), qemutest.Config{
-		Args:   b.arguments(t, folder),
-		Run:    []string{"-test.v", "-test.timeout", "100s", "-test.run", b.tests},
-		Env:    append([]string{"NVME_GUEST=" + b.json(t)}, b.env...),
-		Kernel: "intel_iommu=on",
+		Args:    b.arguments(t, folder),
+		Run:     []string{"-test.v", "-test.timeout", (limit - startTime).String(), "-test.run", b.tests},
+		Env:     append([]string{"NVME_GUEST=" + b.json(t)}, b.env...),
+		Kernel:  "intel_iommu=on " + b.kernel,
+		Timeout: limit,
 	})
 	require.NotNil(t, r)
 	t.Logf("%.1f s", r.Took.Seconds())
