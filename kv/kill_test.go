@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -86,26 +87,45 @@ func TestKill(t *testing.T) {
 // runAndKill returns the last counter that the child printed, and how many it printed.
 func runAndKill(t *testing.T, device string, after time.Duration) (acked int64, ran int) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), killDeviceEnv+"="+device)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+	w := startWriter(t, device)
+	timer := time.AfterFunc(after, func() { _ = w.cmd.Process.Kill() })
 	defer timer.Stop()
+	acked, ran = w.wait(t)
+	require.Empty(t, w.stderr.String())
+	return acked, ran
+}
+
+// writer is a process that runs killChild.
+type writer struct {
+	cmd    *exec.Cmd
+	out    io.Reader
+	stderr strings.Builder
+}
+
+func startWriter(t *testing.T, device string) *writer {
+	t.Helper()
+	w := &writer{cmd: exec.Command(os.Args[0])}
+	w.cmd.Env = append(os.Environ(), killDeviceEnv+"="+device)
+	w.cmd.Stderr = &w.stderr
+	var err error
+	w.out, err = w.cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, w.cmd.Start())
+	return w
+}
+
+// wait returns when the process has ended: the last counter that it printed, -1 without any, and how many it printed.
+func (w *writer) wait(t *testing.T) (acked int64, ran int) {
+	t.Helper()
 	acked = -1
-	lines := bufio.NewScanner(out)
+	lines := bufio.NewScanner(w.out)
 	for lines.Scan() {
 		var n int64
 		if c, err := fmt.Sscan(lines.Text(), &n); c == 1 && err == nil {
 			acked, ran = n, ran+1
 		}
 	}
-	err = cmd.Wait()
-	require.Error(t, err, "killed")
-	require.Empty(t, stderr.String())
+	require.Error(t, w.cmd.Wait(), "it never ends by itself")
 	return acked, ran
 }
 

@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if device := os.Getenv(killDeviceEnv); device != "" {
 		os.Exit(killChild(device))
 	}
+	if serve := os.Getenv(serveEnv); serve != "" {
+		os.Exit(serveChild(serve))
+	}
 	if os.Getenv(abandonEnv) != "" { // an engine is left behind
 		os.Exit(m.Run())
 	}

@@ -210,6 +210,18 @@ func TestKeepAlive(t *testing.T) {
 	r.works()
 }
 
+// TestZoneAppendAcrossBoundary: an append is one command whatever the optimal boundary is, and all of it arrives.
+func TestZoneAppendAcrossBoundary(t *testing.T) {
+	r := newRig(t, setup{cfg: softctrl.Config{Namespaces: []softctrl.NamespaceConfig{{Storage: ram(t, 1<<20, false), ZoneBlocks: 256, Boundary: 4}}}})
+	w := r.buf(9*blockSize, newRand(t))
+	for i := range uint64(2) {
+		req := nvme.Request{Op: nvme.OpZoneAppend, NS: r.ns, LBA: 256, Buf: w}
+		require.NoError(t, r.q.Do(&req))
+		require.Equal(t, 256+9*i, req.Result)
+		require.Equal(t, w, r.read(req.Result, r.buf(9*blockSize, nil)))
+	}
+}
+
 func TestZones(t *testing.T) {
 	rng := newRand(t)
 	const zone = 256

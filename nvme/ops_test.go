@@ -122,6 +122,10 @@ func TestBoundary(t *testing.T) {
 	r.write(10, w)
 	require.EqualValues(t, 4, r.q.Stats().Commands-before, "6 + 16 + 16 + 2 blocks")
 	require.Equal(t, w, r.read(10, r.buf(40*blockSize, nil)))
+	before = r.q.Stats().Commands
+	require.NoError(t, r.do(nvme.Request{Op: nvme.OpWriteZeroes, NS: r.ns, LBA: 10, Blocks: 40}))
+	require.EqualValues(t, 1, r.q.Stats().Commands-before, "boundaries are about data")
+	require.True(t, r.zeros(10, 40))
 }
 
 // TestScattered: a buffer across registered regions that do not follow each other for the controller.

@@ -108,7 +108,7 @@ func (q *Queue) issueOne(r *Request) error {
 	case kindData:
 		n, err = q.buildData(t, r)
 	case kindRange:
-		n = s.piece(r)
+		n = min(s.left, s.perCmd) // the optimal boundary is about data
 		t.cmd.SetLBA(r.LBA + s.offset)
 		t.cmd.CDW12 = s.flags | uint32(n-1)
 		r.protect(&t.cmd)
@@ -137,7 +137,8 @@ func (r *Request) nsid() uint32 {
 	return r.NS.id
 }
 
-// piece is how many blocks the next command carries: as many as one may, up to the optimal boundary.
+// piece is how many blocks the next command with data carries: as many as one may, up to the optimal boundary (NOIOB, which is
+// about reads and writes).
 func (s *requestState) piece(r *Request) uint64 {
 	n := min(s.left, s.perCmd)
 	if b := s.info.Boundary; b != 0 {
@@ -150,7 +151,7 @@ func (s *requestState) piece(r *Request) uint64 {
 func (q *Queue) buildData(t *tracker, r *Request) (uint64, error) {
 	s := &r.state
 	n := s.left
-	if n > s.perCmd || s.info.Boundary != 0 {
+	if s.kind == kindData && (n > s.perCmd || s.info.Boundary != 0) {
 		n = s.piece(r)
 	}
 	c := &t.cmd

@@ -189,12 +189,12 @@ func (b *Backend) OnResize(f func(sizeBytes int64)) {
 // changed takes notice of what the controller says of the namespace now. Another block size is found by whoever submits.
 func (b *Backend) changed() {
 	info, f := b.ns.Info(), b.resized.Load()
-	if f != nil && info != nil && info.BlockSize == b.opened.BlockSize {
+	if f != nil && info != nil && b.usable() == nil {
 		(*f)(int64(info.Blocks) << b.shift)
 	}
 }
 
-// usable says why requests cannot be sent: the namespace has left, or its blocks are others than at Open. The controller
+// usable says why requests cannot be sent: the namespace is another one, or its blocks are others than at Open. The controller
 // changes that at any time, so the driver's own check comes after this one.
 func (b *Backend) usable() error {
 	info := b.ns.Info()
@@ -206,8 +206,23 @@ func (b *Backend) usable() error {
 	case info.BlockSize != b.opened.BlockSize || info.MetaSize != b.opened.MetaSize || info.Protection != b.opened.Protection:
 		return fmt.Errorf("namespace %d was formatted with other blocks (%d bytes, now %d) since the device was opened; open it again: %w",
 			b.ns.ID(), b.opened.BlockSize, info.BlockSize, bdev.ErrGone)
+	case another(b.opened, info):
+		return fmt.Errorf("namespace %d was deleted and another one made under its number since the device was opened; open it again: %w",
+			b.ns.ID(), bdev.ErrGone)
 	}
 	return nil
+}
+
+// another tells whether two descriptions are of different namespaces: a name that is never used again (NGUID, UUID, EUI-64)
+// differs. One that a description lacks says nothing.
+func another(a, b *nvme.NamespaceInfo) bool {
+	return differ(a.IDs.NGUID, b.IDs.NGUID) || differ(a.IDs.UUID, b.IDs.UUID) || differ(a.IDs.EUI64, b.IDs.EUI64) ||
+		differ(a.Identify.NGUID, b.Identify.NGUID) || differ(a.Identify.EUI64, b.Identify.EUI64)
+}
+
+func differ[T comparable](a, b T) bool {
+	var none T
+	return a != b && a != none && b != none
 }
 
 // Execute resets the controller, for all devices on it; see bdev.Backend. Requests of other devices that may be repeated are.

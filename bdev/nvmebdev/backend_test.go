@@ -188,6 +188,39 @@ func TestFormattedUnderneath(t *testing.T) {
 	require.EqualValues(t, rigSize, r.d.Size())
 }
 
+// TestReplacedUnderneath: another namespace under the same number is not written to.
+func TestReplacedUnderneath(t *testing.T) {
+	var name atomic.Uint32 // in the last byte of the NGUID; 0 leaves it as it is, noName erases it
+	const noName = 99
+	r := newRig(t, softctrl.Config{WriteCache: true, MangleIdentify: func(cns, _ uint8, _ uint32, page []byte) {
+		const descriptor, nguid = 4, 104 // of the list of names, of identify namespace
+		at := map[uint8]int{spec.CNSDescriptors: descriptor, spec.CNSNamespace: nguid}[cns]
+		switch v := name.Load(); {
+		case at == 0 || v == 0:
+		case v == noName:
+			clear(page[at : at+16])
+		default:
+			page[at+15] = byte(v)
+		}
+	}}, Config{})
+	resize := func(blocks uint64) {
+		require.NoError(t, r.soft.Resize(1, blocks))
+		until(t, "it is not seen", func() bool { return r.b.ns.Info().Blocks == blocks })
+	}
+	name.Store(noName)
+	resize(1000)
+	until(t, "the device does not shrink", func() bool { return r.d.Size() == 1000*4096 })
+	require.NoError(t, r.d.Write(block(1), 0), "a controller that says nothing says nothing else")
+	name.Store(7)
+	resize(500)
+	require.ErrorIs(t, r.d.Write(block(1), 0), bdev.ErrGone)
+	require.ErrorIs(t, r.d.Flush(), bdev.ErrGone)
+	name.Store(0)
+	resize(900)
+	until(t, "the device does not shrink", func() bool { return r.d.Size() == 900*4096 })
+	require.NoError(t, r.d.Write(block(1), 0), "it is back")
+}
+
 // TestReadOnlyNamespace is one that the controller protects.
 func TestReadOnlyNamespace(t *testing.T) {
 	r := newRig(t, softctrl.Config{Namespaces: []softctrl.NamespaceConfig{{BlockSize: 4096, ReadOnly: true}}}, Config{})

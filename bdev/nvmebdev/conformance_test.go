@@ -43,6 +43,7 @@ func TestConformanceOfOddControllers(t *testing.T) {
 		"small":   {MDTS: 1, Entries: 4, Namespaces: []softctrl.NamespaceConfig{{BlockSize: 512, Boundary: 24}}},
 		"fused":   {AtomicBlocks: 8, WriteCache: true, SGL: true, Shadow: true, Namespaces: []softctrl.NamespaceConfig{{BlockSize: 512}}},
 		"type 1":  {Namespaces: []softctrl.NamespaceConfig{{BlockSize: 512, MetaSize: 8, Protection: 1}}},
+		"type 2":  {Namespaces: []softctrl.NamespaceConfig{{BlockSize: 512, MetaSize: 8, Protection: 2, First: true}}},
 		"type 3":  {Namespaces: []softctrl.NamespaceConfig{{BlockSize: 4096, MetaSize: 8, Protection: 3, Extended: true}}},
 		"vectors": {Vectors: 8, Namespaces: []softctrl.NamespaceConfig{{BlockSize: 4096}}},
 	} {

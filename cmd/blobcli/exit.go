@@ -83,6 +83,7 @@ var exitCodes = []struct {
 	{vfio.ErrNoIOMMU, exitNoNVMe},
 	{vfio.ErrNotViable, exitNoNVMe},
 	{vfio.ErrPermission, exitNoNVMe},
+	{vfiouser.ErrPermission, exitNoNVMe},
 	{vfio.ErrLockedMemory, exitNoNVMe},
 	{vfio.ErrNotLoaded, exitNoNVMe},
 	{blobstore.ErrOccupied, exitRefused},

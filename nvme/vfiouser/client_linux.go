@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,15 +61,28 @@ func connect(path string, deadline time.Time) (int, error) {
 		if err == nil {
 			return fd, nil
 		}
-		switch {
-		case errors.Is(err, unix.EAGAIN) && time.Now().Before(deadline):
-			time.Sleep(10 * time.Millisecond)
-		case errors.Is(err, unix.ECONNREFUSED):
-			return -1, fmt.Errorf("connecting to %s: no server, the socket was left behind: %w", path, goneError(err))
-		default:
-			return -1, fmt.Errorf("connecting to %s: %w", path, err)
+		if !errors.Is(err, unix.EAGAIN) || !time.Now().Before(deadline) {
+			return -1, fmt.Errorf("connecting to %s: %w", path, explain(path, err))
 		}
+		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// explain says what it means that a connection was refused, and what to do.
+func explain(path string, err error) error {
+	const serve = "blobcli bdev export DEVICE --vfio-user FOLDER makes one"
+	st, statErr := os.Stat(path)
+	switch {
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("no server has its socket there, %s: %w", serve, fs.ErrNotExist)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: it takes the right to write to the socket and to search its folders", ErrPermission)
+	case errors.Is(err, unix.ECONNREFUSED) && statErr == nil && st.Mode()&os.ModeSocket == 0:
+		return fmt.Errorf("this is no socket of a server, %s: %w", serve, fs.ErrNotExist)
+	case errors.Is(err, unix.ECONNREFUSED):
+		return fmt.Errorf("no server listens, the socket was left behind; start the server again: %w", goneError(err))
+	}
+	return err
 }
 
 func (c *Client) setUp() error {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -295,6 +296,55 @@ func TestFolder(t *testing.T) {
 
 	_, err = Listen(filepath.Join(dir, "a", "b"), newFake(), ServerOptions{})
 	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+// TestNoServer opens what is not served: the error says which, and what to do.
+func TestNoServer(t *testing.T) {
+	checkFDs(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for name, text := range map[string]string{
+		dir:                          "no server has its socket there",
+		filepath.Join(dir, "nobody"): "no server has its socket there",
+		filepath.Join(file, "cntrl"): "no server has its socket there",
+		file:                         "no socket of a server",
+	} {
+		_, err := Open(name, Options{})
+		require.ErrorIs(t, err, fs.ErrNotExist, name)
+		require.ErrorContains(t, err, text, name)
+		require.ErrorContains(t, err, "bdev export DEVICE --vfio-user", name)
+	}
+	_, err := Listen(file, newFake(), ServerOptions{})
+	require.ErrorIs(t, err, unix.ENOTDIR)
+	require.ErrorContains(t, err, "opening the folder of the socket")
+	require.ErrorIs(t, explain(file, unix.EACCES), ErrPermission)
+}
+
+// TestTooManyOpenFiles: a peer whose descriptors this process may not take has done nothing wrong.
+func TestTooManyOpenFiles(t *testing.T) {
+	checkFDs(t)
+	a, b := pair(t)
+	from, to := newSocket(a), newSocket(b)
+	version := raw(1, wire.CmdVersion, 0, nothing{})
+	require.NoError(t, from.send(version, []int{a, b}, time.Now().Add(time.Second)))
+	var limit unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	next, err := unix.Dup(a)
+	require.NoError(t, err)
+	require.NoError(t, unix.Close(next))
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next) + 1, Max: limit.Max}))
+	_, err = to.receive(time.Time{}, time.Second, -1)
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	require.ErrorIs(t, err, unix.EMFILE)
+	require.NotErrorIs(t, err, ErrProtocol)
+	require.ErrorContains(t, err, "ulimit -n")
+
+	many := slices.Repeat([]int{a}, wire.MaxFDs+1)
+	require.NoError(t, to.send(version, many, time.Now().Add(time.Second)))
+	_, err = from.receive(time.Time{}, time.Second, -1)
+	require.ErrorIs(t, err, ErrProtocol)
+	require.NoError(t, errors.Join(from.close(), to.close()))
 }
 
 // TestLongPath uses a folder whose name does not fit the address of a socket.

@@ -10,6 +10,8 @@ import (
 var (
 	// ErrInUse is returned by Open when another client has the controller, by Listen when another server has the folder.
 	ErrInUse = errors.New("in use")
+	// ErrPermission is returned by Open when this user may not connect to the socket.
+	ErrPermission = errors.New("permission denied")
 	// ErrProtocol says that the peer does not keep to the protocol. The connection has ended, so it comes with nvme.ErrGone.
 	ErrProtocol = errors.New("vfio-user protocol violation")
 )

@@ -55,7 +55,7 @@ func Listen(dir string, d Device, o ServerOptions) (*Server, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("making the folder of the socket: %w", err)
 	}
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(dir, unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the folder of the socket: %w", err)
 	}
@@ -83,7 +83,7 @@ func (s *Server) listen() error {
 	s.listener = fd
 	err = withAddress(s.path, func(a *unix.SockaddrUnix) error { return unix.Bind(fd, a) })
 	if err != nil {
-		return err
+		return fmt.Errorf("making the socket: %w", err)
 	}
 	if err := unix.Lstat(s.path, &s.socket); err != nil {
 		return err

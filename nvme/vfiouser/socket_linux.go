@@ -123,7 +123,10 @@ func (s *socket) recvmsg(m *message, b []byte) (int, error) {
 			return 0, err
 		}
 	}
-	if flags&unix.MSG_CTRUNC != 0 || len(m.fds) > wire.MaxFDs {
+	switch cut := flags&unix.MSG_CTRUNC != 0; {
+	case cut && len(m.fds) < wire.MaxFDs:
+		return 0, fmt.Errorf("the peer sent file descriptors, and this process may open no more; raise its limit (ulimit -n): %w", unix.EMFILE)
+	case cut || len(m.fds) > wire.MaxFDs:
 		return 0, fmt.Errorf("%w: a message with more than %d file descriptors", ErrProtocol, wire.MaxFDs)
 	}
 	return n, nil
