@@ -65,7 +65,7 @@ const long = `blobcli looks into a store, checks it, moves files in and out, mou
 
 A device is one string: aio:/var/lib/app/store.img, file:/x.img, malloc:1GiB, nvme:0000:01:00.0/1,
 nvme:vfio-user:/path/to/dir, nvme-sim:1GiB, or a bare path.
-Everything is read-only unless the verb writes (init, put, rm, mount --rw, bdev perf with writes, bdev export).
+Everything is read-only unless the verb writes (init, put, rm, mount --rw, bdev perf with writes, bdev export, nvme format).
 
 Exit codes:
 ` + exitCodeHelp

@@ -4,20 +4,17 @@ import "fmt"
 
 // Offsets of the controller registers within BAR 0 (base 2.0, figure 35).
 const (
-	RegCAP    = 0x00 // controller capabilities, 8 bytes
-	RegVS     = 0x08 // version
-	RegINTMS  = 0x0C // interrupt mask set
-	RegINTMC  = 0x10 // interrupt mask clear
-	RegCC     = 0x14 // controller configuration
-	RegCSTS   = 0x1C // controller status
-	RegNSSR   = 0x20 // NVM subsystem reset
-	RegAQA    = 0x24 // admin queue attributes
-	RegASQ    = 0x28 // admin submission queue base address, 8 bytes
-	RegACQ    = 0x30 // admin completion queue base address, 8 bytes
-	RegCMBLOC = 0x38 // controller memory buffer location
-	RegCMBSZ  = 0x3C // controller memory buffer size
-	RegCMBMSC = 0x50 // controller memory buffer memory space control, 8 bytes
-	RegCRTO   = 0x68 // controller ready timeouts
+	RegCAP   = 0x00 // controller capabilities, 8 bytes
+	RegVS    = 0x08 // version
+	RegINTMS = 0x0C // interrupt mask set
+	RegINTMC = 0x10 // interrupt mask clear
+	RegCC    = 0x14 // controller configuration
+	RegCSTS  = 0x1C // controller status
+	RegNSSR  = 0x20 // NVM subsystem reset
+	RegAQA   = 0x24 // admin queue attributes
+	RegASQ   = 0x28 // admin submission queue base address, 8 bytes
+	RegACQ   = 0x30 // admin completion queue base address, 8 bytes
+	RegCRTO  = 0x68 // controller ready timeouts
 
 	RegDoorbells = 0x1000 // the first doorbell
 )
@@ -158,30 +155,3 @@ func AQA(submission, completion uint16) uint32 {
 func AQASizes(r uint32) (submission, completion uint16) {
 	return uint16(bits(r, 0, 12)) + 1, uint16(bits(r, 16, 12)) + 1
 }
-
-// CMBLOC is where the controller memory buffer lies.
-type CMBLOC uint32
-
-func (r CMBLOC) BIR() uint8   { return uint8(bits(uint32(r), 0, 3)) } // the BAR
-func (r CMBLOC) OFST() uint32 { return uint32(r) >> 12 }              // in units of CMBSZ.SZU
-
-// CMBSZ is how large the controller memory buffer is and what it is good for.
-type CMBSZ uint32
-
-func (r CMBSZ) SQS() bool   { return r&1 != 0 }    // submission queues
-func (r CMBSZ) CQS() bool   { return r>>1&1 != 0 } // completion queues
-func (r CMBSZ) LISTS() bool { return r>>2&1 != 0 } // PRP and SGL lists
-func (r CMBSZ) RDS() bool   { return r>>3&1 != 0 } // data of reads
-func (r CMBSZ) WDS() bool   { return r>>4&1 != 0 } // data of writes
-
-// Unit is the unit of the size and of CMBLOC.OFST, in bytes.
-func (r CMBSZ) Unit() uint64 { return 4096 << (4 * uint64(bits(uint32(r), 8, 4))) }
-
-// Bytes is the size.
-func (r CMBSZ) Bytes() uint64 { return uint64(r>>12) * r.Unit() }
-
-// Bits of CMBMSC.
-const (
-	CMBMSCEnable = 1 << 0 // CRE: the capability registers are valid
-	CMBMSCMemory = 1 << 1 // CMSE: the controller decodes its own addresses, at CBA
-)

@@ -50,11 +50,6 @@ func (s *Sim) Reactor(name string) *reactor.Reactor {
 	return r
 }
 
-// Step makes one pass of one reactor and reports whether it found work.
-func (s *Sim) Step() (busy bool) {
-	return s.reactors[s.rng.IntN(len(s.reactors))].Step()
-}
-
 // Settle makes passes until every reactor in a row has found nothing to do at the present time.
 func (s *Sim) Settle() {
 	s.tb.Helper()
