@@ -48,6 +48,8 @@ func TestParseRefuses(t *testing.T) {
 	for name, says := range map[string]string{
 		"":                       "no path",
 		"aio:":                   "no path",
+		"aio":                    "./aio",
+		"malloc":                 "write malloc:",
 		"nvm:0000:01:00.0":       "malloc, aio, file",
 		"AIO:/x":                 "unknown scheme",
 		"aio:/x?speed=3":         "size, block, policy, channels, ns, queues",

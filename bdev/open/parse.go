@@ -38,6 +38,10 @@ func parse(name string) (s Spec, err error) {
 	if strings.ContainsRune(name, 0) {
 		return s, fmt.Errorf("it contains a NUL byte: %w", ErrName)
 	}
+	if isKnown(name) {
+		return s, fmt.Errorf("a scheme and nothing else: write %s: and what follows it (see README.md), or ./%s for a file of that name: %w",
+			name, name, ErrName)
+	}
 	scheme, rest := cutScheme(name)
 	s.Scheme = scheme
 	if !isKnown(scheme) {
