@@ -26,7 +26,10 @@ func smallHost(t *testing.T, size string) string {
 func TestHostTooSmall(t *testing.T) {
 	dir := smallHost(t, "48m")
 	image := filepath.Join(dir, "store.img")
-	_, err := Open(image, &Options{CreateIfMissing: true})
+	_, err := Open(filepath.Join(smallHost(t, "8m"), "store.img"), &Options{CreateIfMissing: true})
+	require.ErrorIs(t, err, ErrNoSpace)
+	require.ErrorContains(t, err, "?size=", "there is no room for the metadata")
+	_, err = Open(image, &Options{CreateIfMissing: true})
 	require.ErrorIs(t, err, ErrNoSpace)
 	require.ErrorContains(t, err, "?size=")
 	require.ErrorContains(t, err, "the file system that holds the image")

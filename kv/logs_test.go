@@ -126,6 +126,12 @@ func TestCloseWithoutRoom(t *testing.T) {
 // crashedImage is the image of a store that was not closed, with keys 0 to n-1, each synced on its own.
 func crashedImage(t *testing.T, n int, sessions int) string {
 	t.Helper()
+	return crashedImageOf(t, n, sessions, 100)
+}
+
+// crashedImageOf is crashedImage with values of that many bytes.
+func crashedImageOf(t *testing.T, n, sessions, valueSize int) string {
+	t.Helper()
 	device := image(t)
 	name := strings.TrimSuffix(device, "?size=256MiB")
 	for range sessions - 1 {
@@ -133,7 +139,7 @@ func crashedImage(t *testing.T, n int, sessions int) string {
 	}
 	db := openTest(t, device, &Options{CreateIfMissing: true})
 	for i := range n {
-		require.NoError(t, db.Set(key(i), value(i, 100)))
+		require.NoError(t, db.Set(key(i), value(i, valueSize)))
 	}
 	content, err := os.ReadFile(name)
 	require.NoError(t, err)
@@ -157,6 +163,18 @@ func TestLogDamageAfterCrash(t *testing.T) {
 		require.NoError(t, db.Close())
 		require.Equal(t, 1, flipInLogs(t, device, key(40)))
 		requireKeys(t, openTest(t, device, nil), 100)
+	}
+}
+
+// TestLogDamageNearTheEnd flips a bit of the third to last record. Only the two behind it can say that it was durable, also
+// where records cross the ends of blocks or are larger than a block.
+func TestLogDamageNearTheEnd(t *testing.T) {
+	for _, c := range []struct{ n, valueSize int }{{100, 5000}, {4, 50 << 10}} {
+		device := crashedImageOf(t, c.n, 2, c.valueSize)
+		require.Equal(t, 1, flipInLogs(t, device, key(c.n-3)))
+		_, err := Open(device, nil)
+		require.ErrorIs(t, err, ErrCorrupt)
+		require.ErrorContains(t, err, "was written when it was durable")
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/blobfs"
@@ -49,24 +48,6 @@ func deviceError(name string, o *Options, err error) error {
 		return fmt.Errorf("%w: %w (the folder of an image must exist)", ErrNotStore, err)
 	}
 	return fmt.Errorf("%w: %w (CreateIfMissing makes it)", ErrNotStore, err)
-}
-
-// discard closes a device that Open could not use, and removes the image if Open has made it: first, so that nobody
-// else opens it meanwhile, and again afterwards for systems that keep open files.
-func discard(dev *bdev.Device) error {
-	path := ""
-	if dev.Fresh() {
-		path = imagePath(dev.Name())
-	}
-	if path == "" {
-		return dev.Close()
-	}
-	first := os.Remove(path)
-	err := dev.Close()
-	if first != nil {
-		err = errors.Join(err, os.Remove(path))
-	}
-	return err
 }
 
 func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }

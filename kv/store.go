@@ -55,7 +55,7 @@ func Open(device string, o *Options) (*DB, error) {
 	}
 	db, err := openOn(dev, c)
 	if err != nil {
-		return nil, errors.Join(err, discard(dev))
+		return nil, errors.Join(err, open.Discard(dev))
 	}
 	return db, nil
 }

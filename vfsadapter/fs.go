@@ -78,7 +78,7 @@ func (a *FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, erro
 	if err != nil {
 		return nil, pathError("create", name, err)
 	}
-	return a.limited(&file{f: f, name: name}, category), nil
+	return logged(a.limited(&file{f: f, name: name}, category), name), nil
 }
 
 // Link makes newname a second name of the file oldname.
@@ -169,7 +169,7 @@ func (a *FS) ReuseForWrite(
 	if err != nil {
 		return nil, linkError("reuse", oldname, newname, err)
 	}
-	return a.limited(&file{f: f, name: newname}, category), nil
+	return logged(a.limited(&file{f: f, name: newname}, category), newname), nil
 }
 
 // MkdirAll makes a directory and its parents. BlobFS has no permission bits.

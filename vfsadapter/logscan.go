@@ -49,9 +49,10 @@ type logScan struct {
 
 // logChunk is one chunk.
 type logChunk struct {
-	size     int // bytes, header included
-	position int
-	synced   int64 // bytes of the log that were durable; 0 where the format does not say
+	size      int // bytes, header included
+	position  int
+	hasSynced bool  // the format says how much was durable
+	synced    int64 // bytes of the log that were durable; 0 where the format does not say
 }
 
 // scanLog reads a log to its end. Pebble takes the first chunk that is none for the end of the log unless a later block
@@ -142,7 +143,7 @@ func (s *logScanner) isTrailer() bool {
 
 // chunk reads the chunk of this log that begins at pos of the block; false if there is none.
 func (s *logScanner) chunk(pos int) (logChunk, bool) {
-	c, ok := s.header(pos)
+	c, ok := chunkHeader(s.block[pos:], s.num)
 	if !ok {
 		return c, false
 	}
@@ -150,14 +151,14 @@ func (s *logScanner) chunk(pos int) (logChunk, bool) {
 	return c, binary.LittleEndian.Uint32(b) == logChecksum(b[6:])
 }
 
-// header reads the header of a chunk and leaves the checksum alone. False: it cannot be one of this log.
-func (s *logScanner) header(pos int) (c logChunk, ok bool) {
-	b := s.block[pos:]
-	if len(b) < recyclableHeader || b[6] < recyclableFull || b[6] > syncedLast || binary.LittleEndian.Uint32(b[7:]) != s.num {
+// chunkHeader reads the header of a chunk, of which b is what is left of its block, and leaves the checksum alone. False: it
+// cannot be one of the log of that number.
+func chunkHeader(b []byte, num uint32) (c logChunk, ok bool) {
+	if len(b) < recyclableHeader || b[6] < recyclableFull || b[6] > syncedLast || binary.LittleEndian.Uint32(b[7:]) != num {
 		return c, false
 	}
 	c.size = recyclableHeader
-	if b[6] >= syncedFull {
+	if c.hasSynced = b[6] >= syncedFull; c.hasSynced {
 		c.size = syncedHeader
 		if len(b) < syncedHeader {
 			return c, false
@@ -211,7 +212,7 @@ func (s *logScanner) sizeOfBad(pos int) int {
 			return c.size
 		}
 	}
-	if c, ok := s.header(pos); ok {
+	if c, ok := chunkHeader(b, s.num); ok {
 		return c.size
 	}
 	return 1

@@ -50,6 +50,7 @@ func TestParseRefuses(t *testing.T) {
 		"aio:":                   "no path",
 		"malloc":                 "write ./malloc for a file",
 		"nvme-sim?block=512":     "write ./nvme-sim?block=512 for a file",
+		"aio":                    "./aio",
 		"nvm:0000:01:00.0":       "malloc, aio, file",
 		"AIO:/x":                 "unknown scheme",
 		"aio:/x?speed=3":         "size, block, policy, channels, ns, queues",

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/blobkv/blobkv/bdev"
-	"github.com/blobkv/blobkv/bdev/open"
 	"github.com/blobkv/blobkv/blobfs"
 	"github.com/blobkv/blobkv/blobstore"
 	"github.com/blobkv/blobkv/internal/size"
@@ -70,7 +69,7 @@ func (c *cli) init(f *initFlags) error {
 	if err != nil {
 		return err
 	}
-	return c.withDevice(open.Options{Create: true}, func(dev *bdev.Device) error {
+	return c.withNewDevice(func(dev *bdev.Device) error {
 		if !f.force && holdsStore(dev) {
 			return fmt.Errorf("%s: %w: a store with all that is in it (init --force makes it anew)", dev.Name(), blobstore.ErrOccupied)
 		}

@@ -37,6 +37,18 @@ func (c *cli) withDevice(o open.Options, f func(*bdev.Device) error) error {
 	return errors.Join(f(dev), dev.Close())
 }
 
+// withNewDevice is withDevice on a device that is made if there is none, and removed again if f fails.
+func (c *cli) withNewDevice(f func(*bdev.Device) error) error {
+	dev, err := c.openDevice(open.Options{Create: true})
+	if err != nil {
+		return err
+	}
+	if err := f(dev); err != nil {
+		return errors.Join(err, open.Discard(dev))
+	}
+	return dev.Close()
+}
+
 // withStore runs f on the store, opened for reading: nothing on the device changes.
 func (c *cli) withStore(f func(*blobstore.Store) error) error {
 	return c.withDevice(open.Options{ReadOnly: true}, func(dev *bdev.Device) error {

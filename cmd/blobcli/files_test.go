@@ -119,3 +119,14 @@ func TestWrongArguments(t *testing.T) {
 	}
 	require.Contains(t, blobcli("", "info", "aio:/x.img").stderr, "-d aio:/x.img")
 }
+
+// TestInitLeavesNoImage makes a store that cannot be made: the image that init has begun is gone, one that was there is not.
+func TestInitLeavesNoImage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.img")
+	device := path + "?size=20MiB&block=8k"
+	require.NotEqual(t, exitOK, blobcli("", "-d", device, "init").code)
+	require.NoFileExists(t, path)
+	require.NoError(t, os.WriteFile(path, make([]byte, 20<<20), 0o600))
+	require.NotEqual(t, exitOK, blobcli("", "-d", device, "init").code)
+	require.FileExists(t, path)
+}
