@@ -27,7 +27,7 @@ type Metrics struct {
 	// BackgroundErrors counts failed flushes and compactions; LastBackgroundError is the newest, nil if none.
 	BackgroundErrors    int64
 	LastBackgroundError error
-	// CorruptReads counts reads of damaged tables, by callers and by compactions.
+	// CorruptReads counts reads of damaged tables, by callers and by compactions, and damaged logs that ReadOnly read in part.
 	CorruptReads int64
 }
 

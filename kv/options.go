@@ -33,6 +33,8 @@ type Options struct {
 
 	// ReadOnly changes nothing on the device, not even to recover it: recovery happens in memory. Writes answer
 	// ErrReadOnly. It goes with neither CreateIfMissing nor ErrorIfExists. Any number of processes may read at a time.
+	// Where a log is damaged that other opens refuse, what was committed after the damage is missing and Metrics.CorruptReads
+	// is not 0.
 	ReadOnly bool
 
 	// Size of an image file that is created, in bytes, if the device name does not give one. 0: 64 GiB, sparse. A store
