@@ -1,6 +1,7 @@
 package nvme_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -336,4 +337,23 @@ func TestLosesMind(t *testing.T) {
 	r.finish(reqs)
 	require.NoError(t, reqs[0].Err)
 	r.works()
+}
+
+// fullStorage has no room for changes.
+type fullStorage struct{ *softctrl.RAM }
+
+func (fullStorage) WriteAt([]byte, int64) (int, error) {
+	return 0, fmt.Errorf("write: %w", softctrl.ErrNoSpace)
+}
+func (fullStorage) Discard(_, _ int64) error { return fmt.Errorf("discard: %w", softctrl.ErrNoSpace) }
+
+// TestFullStorage: a host learns that there is no room, which is no fault of the media.
+func TestFullStorage(t *testing.T) {
+	for _, meta := range []int{0, 8} {
+		ns := softctrl.NamespaceConfig{BlockSize: 512, MetaSize: meta, Extended: true, Storage: fullStorage{ram(t, 1<<20, false)}}
+		r := newRig(t, setup{cfg: softctrl.Config{Namespaces: []softctrl.NamespaceConfig{ns}}})
+		require.ErrorIs(t, r.do(nvme.Request{Op: nvme.OpWrite, NS: r.ns, Buf: r.buf(512+meta, nil)}), nvme.ErrNoSpace)
+		require.ErrorIs(t, r.do(nvme.Request{Op: nvme.OpWriteZeroes, NS: r.ns, Blocks: 1}), nvme.ErrNoSpace)
+		r.read(0, r.buf(512+meta, nil))
+	}
 }

@@ -63,8 +63,14 @@ func (c *cli) export(ctx context.Context, args []string, f exportFlags) error {
 	if err != nil {
 		return err
 	}
-	storage := exportStorage{dev}
-	err = errors.Join(c.exportDevice(ctx, storage, f), storage.close())
+	says := make(chan string, 64)
+	storage := exportStorage{dev, func(text string) {
+		select {
+		case says <- text:
+		default: // a client or a device that fails faster than a person reads
+		}
+	}}
+	err = errors.Join(c.exportDevice(ctx, storage, says, f), storage.close())
 	if err != nil {
 		return &lateError{err}
 	}
@@ -77,15 +83,9 @@ type exportView struct {
 	Socket string `json:"socket"`
 }
 
-func (c *cli) exportDevice(ctx context.Context, storage exportStorage, f exportFlags) error {
-	says := make(chan string, 64)
-	log := func(text string) {
-		select {
-		case says <- text:
-		default: // a client that misbehaves faster than a person reads
-		}
-	}
-	s, err := vfiouser.Listen(f.dir, vfiouser.Soft(exportConfig(storage, f)), vfiouser.ServerOptions{Log: log})
+// exportDevice serves until the context ends, and prints what is said.
+func (c *cli) exportDevice(ctx context.Context, storage exportStorage, says <-chan string, f exportFlags) error {
+	s, err := vfiouser.Listen(f.dir, vfiouser.Soft(exportConfig(storage, f)), vfiouser.ServerOptions{Log: storage.log})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/bdev/open"
 	"github.com/blobkv/blobkv/nvme"
+	"github.com/blobkv/blobkv/nvme/softctrl"
 	"github.com/blobkv/blobkv/nvme/vfiouser"
 )
 
@@ -23,7 +25,8 @@ func TestExportStorage(t *testing.T) {
 	const bs, size = 4096, 1 << 20
 	dev, err := open.Device("malloc:1MiB?block=4096", open.Options{Create: true})
 	require.NoError(t, err)
-	s := exportStorage{dev}
+	var said []string
+	s := exportStorage{dev, func(text string) { said = append(said, text) }}
 	require.EqualValues(t, size, s.Size())
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -54,6 +57,8 @@ func TestExportStorage(t *testing.T) {
 	n, err := s.WriteAt(make([]byte, 2*bs), size-bs)
 	require.ErrorIs(t, err, bdev.ErrOutOfRange)
 	require.Zero(t, n)
+	require.Equal(t, []string{err.Error()}, said)
+	require.ErrorIs(t, s.told(fmt.Errorf("write: %w", bdev.ErrNoSpace)), softctrl.ErrNoSpace)
 	require.NoError(t, s.Flush())
 	require.NoError(t, s.close())
 }

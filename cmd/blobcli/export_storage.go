@@ -2,30 +2,50 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/nvme/softctrl"
 )
 
-// exportStorage is a block device as the storage of a software controller (softctrl.Storage), in blocks of the same size.
-type exportStorage struct{ dev *bdev.Device }
+// exportStorage is a block device as the storage of a software controller (softctrl.Storage), in blocks of the same size. It
+// tells log why a client is refused, who sees no more than a status.
+type exportStorage struct {
+	dev *bdev.Device
+	log func(text string) // takes any number of texts at any speed
+}
 
 // Size is in bytes.
 func (s exportStorage) Size() int64 { return s.dev.Size() }
 
 // Flush makes all completed writes durable.
-func (s exportStorage) Flush() error { return s.dev.Flush() }
+func (s exportStorage) Flush() error { return s.told(s.dev.Flush()) }
 
 // Discard makes a range read as zeros.
-func (s exportStorage) Discard(offset, n int64) error { return s.dev.WriteZeroes(offset, n) }
+func (s exportStorage) Discard(offset, n int64) error {
+	return s.told(s.dev.WriteZeroes(offset, n))
+}
 
 // ReadAt reads whole blocks.
 func (s exportStorage) ReadAt(p []byte, offset int64) (int, error) {
-	return done(p, s.dev.Read(p, offset))
+	return done(p, s.told(s.dev.Read(p, offset)))
 }
 
 // WriteAt writes whole blocks.
 func (s exportStorage) WriteAt(p []byte, offset int64) (int, error) {
-	return done(p, s.dev.Write(p, offset))
+	return done(p, s.told(s.dev.Write(p, offset)))
+}
+
+// told passes an error on in the terms of the controller, and logs it.
+func (s exportStorage) told(err error) error {
+	if err == nil {
+		return nil
+	}
+	s.log(err.Error())
+	if errors.Is(err, bdev.ErrNoSpace) {
+		return fmt.Errorf("%w: %w", softctrl.ErrNoSpace, err)
+	}
+	return err
 }
 
 func done(p []byte, err error) (int, error) {

@@ -148,7 +148,7 @@ func serveForBench(dir string, in io.Reader, out io.Writer) error {
 			return err
 		}
 	}
-	storage := exportStorage{dev}
+	storage := exportStorage{dev, func(string) {}}
 	s, err := vfiouser.Listen(dir, vfiouser.Soft(exportConfig(storage, exportFlags{queues: 8})), vfiouser.ServerOptions{})
 	if err != nil {
 		return err

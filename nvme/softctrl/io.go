@@ -1,6 +1,8 @@
 package softctrl
 
 import (
+	"errors"
+
 	"github.com/blobkv/blobkv/nvme/spec"
 )
 
@@ -8,8 +10,8 @@ import (
 func (c *Controller) executeIO(sq *subQueue, cmd *spec.Command) (spec.Status, uint64) {
 	if cmd.Opcode == spec.CmdFlush && cmd.NSID == spec.BroadcastNSID {
 		for _, s := range *c.spaces.Load() {
-			if err := s.cfg.Storage.Flush(); err != nil {
-				return spec.StatusWriteFault, 0
+			if st := written(s.cfg.Storage.Flush()); !st.OK() {
+				return st, 0
 			}
 		}
 		return spec.StatusSuccess, 0
@@ -31,7 +33,7 @@ func (c *Controller) plain(sq *subQueue, s *space, cmd *spec.Command) spec.Statu
 	switch cmd.Opcode {
 	case spec.CmdFlush:
 		c.stats.flushes.Add(1)
-		return media(s.cfg.Storage.Flush(), spec.StatusWriteFault)
+		return written(s.cfg.Storage.Flush())
 	case spec.CmdDSM:
 		return c.deallocate(sq, s, cmd)
 	case spec.CmdCopy:
@@ -69,6 +71,14 @@ func media(err error, st spec.Status) spec.Status {
 		return st
 	}
 	return spec.StatusSuccess
+}
+
+// written is the status of a change of the storage.
+func written(err error) spec.Status {
+	if errors.Is(err, ErrNoSpace) {
+		return spec.StatusCapacityExceeded | spec.StatusDNR
+	}
+	return media(err, spec.StatusWriteFault)
 }
 
 // span checks the range of a command.
@@ -153,7 +163,7 @@ func (c *Controller) write(sq *subQueue, s *space, cmd *spec.Command, n uint64) 
 		st = c.writePlain(sq, s, cmd, n, parts)
 	}
 	if st.OK() && cmd.CDW12&spec.FUA != 0 {
-		return media(s.cfg.Storage.Flush(), spec.StatusWriteFault)
+		return written(s.cfg.Storage.Flush())
 	}
 	return st
 }
@@ -166,7 +176,7 @@ func (c *Controller) writePlain(sq *subQueue, s *space, cmd *spec.Command, n uin
 	at := int64(cmd.LBA() << s.shift)
 	for _, p := range parts {
 		if _, err := s.cfg.Storage.WriteAt(p, at); err != nil {
-			return spec.StatusWriteFault
+			return written(err)
 		}
 		at += int64(len(p))
 	}
@@ -221,7 +231,7 @@ func (c *Controller) verify(sq *subQueue, s *space, cmd *spec.Command, n uint64)
 // zero is write zeroes.
 func (s *space) zero(lba, n uint64) spec.Status {
 	s.clearMeta(lba, n)
-	return media(s.cfg.Storage.Discard(int64(lba<<s.shift), int64(n<<s.shift)), spec.StatusWriteFault)
+	return written(s.cfg.Storage.Discard(int64(lba<<s.shift), int64(n<<s.shift)))
 }
 
 // deallocate is dataset management with AD.
@@ -283,7 +293,7 @@ func (c *Controller) copy(sq *subQueue, s *space, cmd *spec.Command) spec.Status
 		}
 		copy(s.metaOf(to, k), s.metaOf(r.LBA, k))
 		if _, err := s.cfg.Storage.WriteAt(data, int64(to<<s.shift)); err != nil {
-			return spec.StatusWriteFault
+			return written(err)
 		}
 		to += k
 	}

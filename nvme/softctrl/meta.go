@@ -80,7 +80,7 @@ func (c *Controller) writeMeta(sq *subQueue, s *space, cmd *spec.Command, n uint
 	}
 	copy(s.metaOf(cmd.LBA(), n), meta)
 	_, err := s.cfg.Storage.WriteAt(data, int64(cmd.LBA()<<s.shift))
-	return media(err, spec.StatusWriteFault)
+	return written(err)
 }
 
 // separate takes data and metadata apart, as the format and the command have them.

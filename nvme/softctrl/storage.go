@@ -1,6 +1,7 @@
 package softctrl
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -8,6 +9,10 @@ import (
 
 	"github.com/blobkv/blobkv/internal/dmabuf"
 )
+
+// ErrNoSpace is wrapped by an error of Storage that has no room for a write: the host is told "capacity exceeded", and nothing
+// else is wrong with the namespace.
+var ErrNoSpace = errors.New("the storage has no room")
 
 // Storage is what a namespace keeps its blocks in. All methods are used by several goroutines at once. Reads and writes are
 // whole blocks, and those of Config.AtomicBlocks blocks or fewer come in one call each.
