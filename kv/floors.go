@@ -22,7 +22,7 @@ const (
 	compactionMemTables = 16                               // that, or a table of a memtable's size and the dozen it overlaps, in clusters
 	slackClusters       = 16                               // files are whole clusters
 	maxReserveFraction  = 2                                // of the device: never more than half
-	maxExtraFraction    = 8                                // of the device: what a backlog may add to that
+	likelyExtraFraction = 8                                // of the device
 )
 
 // floors are numbers of bytes that must be available for a purpose.
@@ -31,7 +31,7 @@ type floors struct {
 	deleteFloor int64 // deletes leave this alone
 	reserve     int64 // Sets leave this alone
 	backlogRoom int64 // bytes of L0 and the base level that the room for compactions is for
-	maxExtra    int64 // what more of them may add to the reserve
+	likelyExtra int64 // what more of them adds to the reserve when compactions are as far behind as they may be
 	memTables   int64 // bytes of memtables that there is room for
 	stopWrites  int   // layers in L0 that stop writers
 }
@@ -47,7 +47,7 @@ func floorsFor(total, memTable int64, cluster int) floors {
 	f.backlogRoom = topMemTables * memTable
 	f.stopWrites = stopWritesFiles(total, memTable)
 	// A layer of L0 is one flush, which takes all the memtables that are full by then.
-	f.maxExtra = min(int64(f.stopWrites)*memTablesInMemory*memTable, total/maxExtraFraction)
+	f.likelyExtra = min(int64(f.stopWrites)*memTablesInMemory*memTable, total/likelyExtraFraction)
 
 	if full, limit := f.reserve, total/maxReserveFraction; full > limit {
 		f.flushFloor = scale(f.flushFloor, limit, full)

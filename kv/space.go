@@ -10,8 +10,8 @@ import (
 	"github.com/blobkv/blobkv/vfsadapter"
 )
 
-// creditBytes may pass unlooked at while twice the reserve is available, so that a small write costs one atomic add here:
-// the other half of it is more than compactions can take meanwhile.
+// creditBytes may pass unlooked at while the reserve is available twice, so that a small write costs one atomic add here:
+// the second one is more than compactions can take meanwhile.
 const creditBytes = 1 << 20
 
 // keptInMind is the size in bytes from which a change is one to be kept in mind while it is made: a few of them could
@@ -131,7 +131,7 @@ func (g *spaceGuard) roomForTables() int64 { return g.available() - g.flushFloor
 // short says that there is not room for two of the compactions that the reserve is for. The engine asks with its lock
 // held.
 func (g *spaceGuard) short() bool {
-	return g.lastAvailable() < g.reserve+g.maxExtra+g.compactionRoom()
+	return g.lastAvailable() < g.reserve+max(g.likelyExtra, g.extra.Load())+g.compactionRoom()
 }
 
 // admit lets a change of n bytes through, or says that the device is full. A compaction that is running takes room and
@@ -218,7 +218,7 @@ func (g *spaceGuard) lookAtBacklog() {
 	if g.backlogChanged.Load() && g.backlogChanged.Swap(false) {
 		b := g.backlog()
 		g.sublevels.Store(int32(b.sublevels))
-		g.extra.Store(min(g.maxExtra, max(0, b.bytes-g.backlogRoom)))
+		g.extra.Store(max(0, b.bytes-g.backlogRoom))
 		g.unflushed.Store(max(0, b.memTables-g.memTables))
 	}
 }
@@ -234,7 +234,7 @@ func (g *spaceGuard) admitAbove(floor, n int64) error {
 	if avail-need < floor {
 		return fmt.Errorf("%w: %s, the reserve is %d, and this write needs %d: %s", ErrNoSpace, g.whatIsFree(avail), floor, need, g.advice())
 	}
-	if avail-need >= 2*g.reserve {
+	if avail-need >= floor+g.reserve {
 		g.credit.Store(creditBytes)
 		n += creditBytes
 	}

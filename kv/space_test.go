@@ -51,6 +51,27 @@ func waitForSpace(t *testing.T, db *DB) {
 	require.NoError(t, err, "no space came back")
 }
 
+// TestBacklogFits: however far compactions are behind, no Set leaves less than one that takes L0 and the base level whole
+// would write. A device that is busy with something else lets L0 grow to all the layers that there may be.
+func TestBacklogFits(t *testing.T) {
+	for _, device := range []string{"malloc:16MiB", "malloc:64MiB", "malloc:256MiB"} {
+		db := openTest(t, device, &Options{CreateIfMissing: true})
+		g := db.space
+		for _, behind := range []int64{0, g.backlogRoom, 2 * g.backlogRoom, g.usable() / 4, g.usable() / 2} {
+			g.backlog = func() backlog { return backlog{bytes: behind, memTables: g.memTables} }
+			g.tablesChanged()
+			require.GreaterOrEqual(t, g.setFloor()-g.flushFloor, behind, "%s, %d bytes behind", device, behind)
+			free := g.available()
+			if err := g.admitNow(1000, false); err != nil {
+				require.ErrorIs(t, err, ErrNoSpace)
+				continue
+			}
+			credit := g.credit.Swap(0)
+			require.GreaterOrEqual(t, free-2*(1000+max(0, credit))-g.flushFloor, behind)
+		}
+	}
+}
+
 // TestFullDeviceHeals fills a device, reads, deletes in several ways, and fills it again.
 func TestFullDeviceHeals(t *testing.T) {
 	for _, device := range []string{"malloc:64MiB", "malloc:112MiB"}[:rounds(2, 1)] {
