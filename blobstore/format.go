@@ -44,10 +44,7 @@ func Format(dev *bdev.Device, o FormatOptions) error {
 		return fmt.Errorf("%s: format: %w", dev.Name(), err)
 	}
 	defer f.file.mem.Close()
-	if err := f.run(); errors.Is(err, bdev.ErrNoSpace) {
-		return fmt.Errorf("%s: format: %w (make room on the file system that holds the image, or make a store of a size that fits "+
-			"there: ?size=)", dev.Name(), hostSpace(err))
-	} else if err != nil {
+	if err := f.run(); err != nil {
 		return fmt.Errorf("%s: format: %w", dev.Name(), hostSpace(err))
 	}
 	return nil

@@ -11,6 +11,8 @@ package kv
 //	              while the engine keeps the logs to use them again
 //	everything else                                                     Set; compactions
 //
+// What L0 and the base level have more than the compaction's room is for adds to that of the Sets: see decision 005.
+//
 // No write is let in that logs and flushes could not finish, and none that would leave less than one compaction takes:
 // whatever is deleted can be compacted away afterwards, one compaction at a time. A compaction gives back what it took
 // when it ends; who finds its room taken meanwhile waits for that.
@@ -22,7 +24,7 @@ const (
 	compactionMemTables = 16                               // that, or a table of a memtable's size and the dozen it overlaps, in clusters
 	slackClusters       = 16                               // files are whole clusters
 	maxReserveFraction  = 2                                // of the device: never more than half
-	likelyExtraFraction = 8                                // of the device
+	likelyExtraFraction = 8                                // of the device: a backlog seldom needs more than that
 )
 
 // floors are numbers of bytes that must be available for a purpose.
@@ -31,7 +33,7 @@ type floors struct {
 	deleteFloor int64 // deletes leave this alone
 	reserve     int64 // Sets leave this alone
 	backlogRoom int64 // bytes of L0 and the base level that the room for compactions is for
-	likelyExtra int64 // what more of them adds to the reserve when compactions are as far behind as they may be
+	likelyExtra int64 // what a backlog may add to the reserve before anybody looks at it again
 	memTables   int64 // bytes of memtables that there is room for
 	stopWrites  int   // layers in L0 that stop writers
 }

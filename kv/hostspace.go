@@ -1,16 +1,5 @@
 package kv
 
-import "github.com/blobkv/blobkv/bdev/open"
-
 // hostSpace returns the free bytes of the file system that holds an image file and the bytes of the image that the file
 // system has not allocated yet. Nil: the device has no host.
 type hostSpace func() (free, unallocated int64, err error)
-
-// imagePath returns the path in a device name, or "".
-func imagePath(device string) string {
-	spec, err := open.Parse(device)
-	if err != nil {
-		return ""
-	}
-	return spec.Path
-}

@@ -6,11 +6,13 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/blobkv/blobkv/bdev/open"
 )
 
 // hostSpaceOf returns the view of the file system below an image file; nil for other devices.
 func hostSpaceOf(device string) hostSpace {
-	path := imagePath(device)
+	path := open.ImagePath(device)
 	if path == "" {
 		return nil
 	}

@@ -104,14 +104,22 @@ type writer struct {
 
 func startWriter(t *testing.T, device string) *writer {
 	t.Helper()
-	w := &writer{cmd: exec.Command(os.Args[0])}
-	w.cmd.Env = append(os.Environ(), killDeviceEnv+"="+device)
-	w.cmd.Stderr = &w.stderr
-	var err error
-	w.out, err = w.cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, w.cmd.Start())
+	w := new(writer)
+	w.cmd, w.out = startChild(t, killDeviceEnv+"="+device, &w.stderr)
 	return w
+}
+
+// startChild runs the test binary as what a variable of its environment makes of it.
+func startChild(t *testing.T, env string, stderr io.Writer) (cmd *exec.Cmd, out io.Reader) {
+	t.Helper()
+	cmd = exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), env)
+	cmd.Stderr = stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // where the test has not
+	return cmd, out
 }
 
 // wait returns when the process has ended: the last counter that it printed, -1 without any, and how many it printed.

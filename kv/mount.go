@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/bdev/open"
 	"github.com/blobkv/blobkv/blobfs"
 	"github.com/blobkv/blobkv/blobstore"
 )
@@ -27,7 +28,11 @@ func mount(dev *bdev.Device, o *Options) (*blobfs.FS, error) {
 
 // formatAndMount makes a file system. Format itself refuses a device that holds anything.
 func formatAndMount(dev *bdev.Device) (*blobfs.FS, error) {
-	if err := blobfs.Format(dev, blobfs.FormatOptions{}); err != nil {
+	err := blobfs.Format(dev, blobfs.FormatOptions{})
+	if errors.Is(err, bdev.ErrNoSpace) {
+		return nil, fmt.Errorf("%w: %s", err, open.HostFullAdvice)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return blobfs.Open(dev, blobfs.Options{})
@@ -41,7 +46,7 @@ func deviceError(name string, o *Options, err error) error {
 	if !errors.Is(err, bdev.ErrNotExist) && !isNotExist(err) {
 		return wrap(err)
 	}
-	if o.CreateIfMissing && imagePath(name) == "" { // a controller is never made
+	if o.CreateIfMissing && open.ImagePath(name) == "" { // a controller is never made
 		return fmt.Errorf("%w: %w", ErrNotStore, err)
 	}
 	if o.CreateIfMissing {

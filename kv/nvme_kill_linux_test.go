@@ -63,20 +63,14 @@ func (s fileStorage) Discard(offset, n int64) error {
 
 func startServer(t *testing.T, image, dir string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), serveEnv+"="+image+":"+dir)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have been
-	_, err = bufio.NewReader(out).ReadString('\n')
+	cmd, out := startChild(t, serveEnv+"="+image+":"+dir, os.Stderr)
+	_, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(t, err)
 	return cmd
 }
 
-// TestNVMeKill kills a process that writes to a controller of another process, or that other process, by turns and at random times.
-// Who is left comes to an end, or serves the next one; what was acknowledged is there.
+// TestNVMeKill kills a process that writes to a controller of another process, or that other process, by turns and at random
+// times. Who is left comes to an end, or serves the next one; what was acknowledged is there.
 func TestNVMeKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/blobkv/blobkv/bdev/open"
 	"github.com/blobkv/blobkv/blobfs"
 	"github.com/blobkv/blobkv/vfsadapter"
 )
@@ -273,7 +274,7 @@ func (g *spaceGuard) advice() string {
 	if g.missing.Load() == 0 {
 		return "delete keys (DeleteRange takes least) and Compact, or make a store on a larger device"
 	}
-	return "make room on the file system that holds the image, or make a store of a size that fits there (?size=)"
+	return open.HostFullAdvice
 }
 
 // refresh looks at the host again if its view is stale.

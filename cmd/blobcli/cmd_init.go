@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/bdev/open"
 	"github.com/blobkv/blobkv/blobfs"
 	"github.com/blobkv/blobkv/blobstore"
 	"github.com/blobkv/blobkv/internal/size"
@@ -83,6 +84,9 @@ func (c *cli) init(f *initFlags) error {
 		line.clear()
 		if errors.Is(err, blobstore.ErrOccupied) {
 			return fmt.Errorf("%w (init --force overwrites it)", err)
+		}
+		if errors.Is(err, bdev.ErrNoSpace) {
+			return fmt.Errorf("%w: %s", err, open.HostFullAdvice)
 		}
 		if err != nil {
 			return err
