@@ -17,6 +17,7 @@ type Controller struct {
 	o       Options
 	memory  *memoryMap
 	sleeper Sleeper     // nil: the controller does not sleep
+	masker  Masker      // nil: interrupts cannot be masked
 	faulty  atomic.Bool // a queue has a fault to look at
 	ident   atomic.Pointer[spec.IdentifyController]
 	spaces  atomic.Pointer[[]*Namespace] // usable ones, by identifier
@@ -106,6 +107,9 @@ func open(t Transport, o Options) (*Controller, error) {
 	c.boot.c, c.scan.c = c, c
 	if s, ok := t.(Sleeper); ok && s.Sleeps() {
 		c.sleeper = s
+	}
+	if m, ok := t.(Masker); ok && m.Masks() {
+		c.masker = m
 	}
 	if err := c.allocate(); err != nil {
 		return nil, joinErrors(err, c.releaseAll())

@@ -11,12 +11,12 @@ import (
 	"github.com/blobkv/blobkv/nvme/softctrl"
 )
 
-// TestInterrupts: completions signal the eventfd of their queue, also after a reset, and no more once it is closed.
-func TestInterrupts(t *testing.T) {
+// newEvent returns an eventfd, and what takes the number of its signals.
+func newEvent(t *testing.T) (fd int, signals func() uint64) {
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, unix.Close(fd)) })
-	signals := func() uint64 {
+	return fd, func() uint64 {
 		var b [8]byte
 		if n, err := unix.Read(fd, b[:]); n != 8 {
 			require.ErrorIs(t, err, unix.EAGAIN)
@@ -24,6 +24,11 @@ func TestInterrupts(t *testing.T) {
 		}
 		return binary.NativeEndian.Uint64(b[:])
 	}
+}
+
+// TestInterrupts: completions signal the eventfd of their queue, also after a reset, and no more once it is closed.
+func TestInterrupts(t *testing.T) {
+	fd, signals := newEvent(t)
 	r := newRig(t, setup{cfg: softctrl.Config{Vectors: 3}, queue: nvme.QueueOptions{EventFD: fd}})
 	require.Zero(t, signals())
 	for range 3 {
@@ -43,4 +48,18 @@ func TestInterrupts(t *testing.T) {
 	plain := newRig(t, setup{})
 	_, err = plain.c.OpenQueue(nvme.QueueOptions{EventFD: fd})
 	require.ErrorIs(t, err, nvme.ErrUnsupported)
+}
+
+// TestMask: a queue that is polled is not interrupted, and an interrupt that was held back comes when it is let through.
+func TestMask(t *testing.T) {
+	fd, signals := newEvent(t)
+	r := newRig(t, setup{cfg: softctrl.Config{Vectors: 3}, queue: nvme.QueueOptions{EventFD: fd}})
+	r.q.Mask(true)
+	r.finish(r.start(5, nvme.OpRead))
+	require.Zero(t, signals())
+	r.q.Mask(false)
+	require.EqualValues(t, 1, signals())
+	r.finish(r.start(2, nvme.OpRead))
+	require.EqualValues(t, 2, signals())
+	newRig(t, setup{}).q.Mask(true) // without an eventfd there is nothing to mask
 }

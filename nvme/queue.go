@@ -346,6 +346,20 @@ func (q *Queue) Wake() {
 	}
 }
 
+// Mask holds back the interrupts of a queue with an EventFD, or lets them through again. Whoever finds completions by
+// Poll masks them, and unmasks before it sleeps: a completion that came in between then interrupts. Where the
+// transport cannot mask, interrupts go on and Mask does nothing. It is called by whoever polls.
+func (q *Queue) Mask(masked bool) {
+	if q.c.masker == nil || q.event == 0 {
+		return
+	}
+	if err := q.c.masker.Mask(q.vector, masked); err != nil {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.blame(err)
+	}
+}
+
 // blame keeps the first thing that went wrong for Controller.Poll, which acts on it. It is called with mu held.
 func (q *Queue) blame(err error) {
 	if q.fault == nil {

@@ -46,6 +46,15 @@ type Sleeper interface {
 	Wake() error
 }
 
+// Masker is a Transport that can hold back the interrupts of a vector without a system call.
+type Masker interface {
+	// Masks tells whether it can, with this controller and on this machine.
+	Masks() bool
+	// Mask holds the vector's interrupts back, or lets them through again: one that was held back then comes at once, perhaps for
+	// a completion that was found meanwhile. Interrupt with an eventfd unmasks.
+	Mask(vector int, masked bool) error
+}
+
 // DMA is memory that a controller reaches.
 type DMA struct {
 	Bytes []byte // page aligned

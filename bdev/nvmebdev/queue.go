@@ -164,7 +164,7 @@ func (q *queue) Poll(limit int) int {
 		done += n
 	}
 	if done > 0 {
-		q.wait.found()
+		q.wait.found(q.q)
 	} else {
 		q.wait.missed(q.q)
 	}

@@ -20,13 +20,15 @@ const wakeAfter = 4096
 // waiter is how the poller of a queue sleeps.
 type waiter struct {
 	event  eventfd // signalled by the queue's interrupt, if it has one
+	spins  bool    // most completions are polled for: interrupts are let through only while it sleeps
+	passes bool    // they are let through
 	nap    time.Duration
 	misses uint // polls in vain
 }
 
 // openQueue opens a queue pair, with an interrupt where that pays and there is a vector left for it.
 func (b *Backend) openQueue() (*nvme.Queue, waiter, error) {
-	w := waiter{event: noEvent, nap: firstNap}
+	w := waiter{event: noEvent, nap: firstNap, passes: true, spins: b.policy == bdev.PolicyAdaptive}
 	if b.wantsInterrupt() && b.o.t.Vectors() > 1 { // vector 0 is the admin queue's
 		event, err := newEventFD()
 		if err != nil {
@@ -35,6 +37,7 @@ func (b *Backend) openQueue() (*nvme.Queue, waiter, error) {
 		q, err := b.o.ctrl.OpenQueue(nvme.QueueOptions{EventFD: event.fd()})
 		if err == nil {
 			w.event = event
+			w.pass(q, !w.spins)
 			return q, w, nil
 		}
 		if err = errors.Join(err, event.close()); !errors.Is(err, nvme.ErrUnsupported) {
@@ -57,7 +60,20 @@ func (b *Backend) wantsInterrupt() bool {
 }
 
 // found is told that the last poll found something.
-func (w *waiter) found() { w.nap, w.misses = firstNap, 0 }
+func (w *waiter) found(q *nvme.Queue) {
+	w.nap, w.misses = firstNap, 0
+	if w.spins {
+		w.pass(q, false)
+	}
+}
+
+// pass lets interrupts through, or holds them back.
+func (w *waiter) pass(q *nvme.Queue, through bool) {
+	if w.event.is() && w.passes != through {
+		q.Mask(!through)
+	}
+	w.passes = through
+}
 
 // missed is told that it found nothing. Who never sleeps wakes the controller here, ever more rarely.
 func (w *waiter) missed(q *nvme.Queue) {
@@ -74,6 +90,7 @@ func (w *waiter) sleep(q *nvme.Queue, timeout time.Duration) {
 	}
 	if w.event.is() {
 		w.nap = lastNap
+		w.pass(q, true)
 		w.event.wait(timeout)
 		return
 	}

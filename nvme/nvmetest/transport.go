@@ -155,6 +155,15 @@ func interrupt(t *testing.T, env Env, tr nvme.Transport) {
 		require.True(t, env.Signalled(t, fd, true))
 		require.Zero(t, a.wait())
 	}
+	if k, ok := tr.(nvme.Masker); ok && k.Masks() {
+		require.NoError(t, k.Mask(0, true))
+		a.identify(m.IOVA)
+		require.Zero(t, a.wait())
+		require.False(t, env.Signalled(t, fd, false), "masked")
+		require.NoError(t, k.Mask(0, false))
+		require.True(t, env.Signalled(t, fd, true), "held back until now")
+		require.Error(t, k.Mask(tr.Vectors(), true))
+	}
 	require.NoError(t, tr.Interrupt(0, -1))
 	a.identify(m.IOVA)
 	require.Zero(t, a.wait())

@@ -8,6 +8,9 @@ import (
 	"github.com/blobkv/blobkv/nvme"
 )
 
+// vector is an interrupt vector. Nobody can listen to it here.
+type vector struct{ eventFD int }
+
 // Interrupt needs eventfd(2), which is Linux's.
 func (t *Transport) Interrupt(vector, eventfd int) error {
 	return fmt.Errorf("%s: interrupts: %w", t.Name(), nvme.ErrUnsupported)

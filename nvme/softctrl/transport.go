@@ -21,8 +21,8 @@ type Transport struct {
 	mu      sync.Mutex
 	next    uint64
 	closed  atomic.Bool
-	eventFD []int // by vector, guarded by mu
-	fails   error // of the next Alloc or Map, guarded by mu
+	vectors []vector // guarded by mu
+	fails   error    // of the next Alloc or Map, guarded by mu
 }
 
 // mapping is memory that the controller reaches.
@@ -45,9 +45,9 @@ func NewTransport(cfg Config, o TransportOptions) (*Transport, error) {
 	t := &Transport{mapped: o.Mapped, noReset: o.NoReset, next: firstIOVA}
 	t.table.Store(&[]mapping{})
 	if cfg.Vectors > 0 && cfg.Interrupt == nil {
-		t.eventFD = make([]int, cfg.Vectors)
-		for i := range t.eventFD {
-			t.eventFD[i] = -1
+		t.vectors = make([]vector, cfg.Vectors)
+		for i := range t.vectors {
+			t.vectors[i].eventFD = -1
 		}
 		cfg.Interrupt = t.signal
 	}
@@ -209,7 +209,7 @@ func (t *Transport) remove(b []byte, owned bool) (mapping, error) {
 func (t *Transport) Mappings() int { return len(*t.table.Load()) }
 
 // Vectors is how many interrupt vectors there are.
-func (t *Transport) Vectors() int { return len(t.eventFD) }
+func (t *Transport) Vectors() int { return len(t.vectors) }
 
 // Reset resets the controller.
 func (t *Transport) Reset() error {

@@ -43,7 +43,7 @@ type bar struct {
 	fd     int
 	region region
 	maps   []mapping
-	tables []area // MSI-X table and pending bits, where they lie in this BAR: the kernel's, never ours to write
+	tables []area // MSI-X table and pending bits, where they lie in this BAR: the kernel's, not registers of the controller
 }
 
 // mapping is a mapped part of the BAR.

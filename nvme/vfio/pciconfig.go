@@ -18,7 +18,6 @@ const (
 	statusHasCaps    = 1 << 4
 
 	capabilityMSIX  = 0x11
-	msixEntryBytes  = 16
 	msixMaskCount   = 0x7ff
 	msixMaskBAR     = 0x7
 	removedVendorID = 0xffff
@@ -63,46 +62,32 @@ func (c configSpace) enable() error {
 // disable takes the device's way to memory.
 func (c configSpace) disable() error { return c.command(0, commandBusMaster) }
 
-// msixTables finds where the MSI-X table and its pending bits lie in BAR 0.
-func (c configSpace) msixTables() ([]area, error) {
+// msix finds the MSI-X table and its pending bits.
+func (c configSpace) msix() (msix, error) {
 	b, err := c.read(0, pciConfigBytes)
 	if err != nil {
-		return nil, err
+		return msix{}, err
 	}
-	return decodeMSIX(b)
+	return findMSIX(b)
 }
 
-// decodeMSIX walks the capabilities of a configuration space: each has an id (8 bits) and the offset of the next (8 bits);
-// that of MSI-X goes on with message control (16 bits), then the offset and BAR of the table and of the pending bits.
-func decodeMSIX(b []byte) ([]area, error) {
+// findMSIX walks the capabilities of a configuration space: each has an id (8 bits) and the offset of the next (8 bits).
+func findMSIX(b []byte) (msix, error) {
 	if len(b) < pciConfigBytes {
-		return nil, fmt.Errorf("%d bytes of PCI configuration: %w", len(b), ErrBadReply)
+		return msix{}, fmt.Errorf("%d bytes of PCI configuration: %w", len(b), ErrBadReply)
 	}
 	if little.Uint16(b) == removedVendorID || little.Uint16(b[pciStatus:])&statusHasCaps == 0 {
-		return nil, nil
+		return msix{}, nil
 	}
 	at := int(b[pciCapabilities]) &^ 3
 	for steps := 0; at != 0; steps++ {
 		if steps > pciConfigBytes/4 || at < pciHeaderBytes || at+12 > pciConfigBytes {
-			return nil, fmt.Errorf("PCI capability at %#x: %w", at, ErrBadReply)
+			return msix{}, fmt.Errorf("PCI capability at %#x: %w", at, ErrBadReply)
 		}
 		if b[at] == capabilityMSIX {
-			return msixAreas(b[at:]), nil
+			return decodeMSIX(b[at:]), nil
 		}
 		at = int(b[at+1]) &^ 3
 	}
-	return nil, nil
-}
-
-// msixAreas are the table and the pending bits, as far as they lie in BAR 0.
-func msixAreas(b []byte) (areas []area) {
-	entries := uint64(little.Uint16(b[2:])&msixMaskCount) + 1
-	table, pending := little.Uint32(b[4:]), little.Uint32(b[8:])
-	if table&msixMaskBAR == barRegion {
-		areas = append(areas, area{uint64(table &^ msixMaskBAR), entries * msixEntryBytes})
-	}
-	if pending&msixMaskBAR == barRegion {
-		areas = append(areas, area{uint64(pending &^ msixMaskBAR), (entries + 63) / 64 * 8})
-	}
-	return areas
+	return msix{}, nil
 }

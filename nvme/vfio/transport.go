@@ -18,6 +18,7 @@ type Transport struct {
 	free   func() error // closes what the device was opened through
 	resets bool         // the function can be reset
 	bar    *bar
+	table  *vectorTable // nil: interrupts cannot be masked
 	config configSpace
 	dma    *dmaSpace
 	irqs   *interrupts
@@ -29,7 +30,10 @@ type Transport struct {
 	}
 }
 
-var _ nvme.Transport = (*Transport)(nil)
+var (
+	_ nvme.Transport = (*Transport)(nil)
+	_ nvme.Masker    = (*Transport)(nil)
+)
 
 // newTransport prepares an opened device. On failure the caller closes what it opened.
 func newTransport(k kernel, name string, fd int, mmu iommu, free func() error) (*Transport, error) {
@@ -52,10 +56,10 @@ func newTransport(k kernel, name string, fd int, mmu iommu, free func() error) (
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if t.irqs, err = newInterrupts(k, fd); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), t.bar.close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), t.closeRegions())
 	}
 	if err := t.config.enable(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), t.irqs.close(), t.bar.close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), t.irqs.close(), t.closeRegions())
 	}
 	return t, nil
 }
@@ -67,7 +71,7 @@ func (t *Transport) openRegions() error {
 		return err
 	}
 	t.config = configSpace{t.kernel, t.fd, config}
-	tables, err := t.config.msixTables()
+	vectors, err := t.config.msix()
 	if err != nil {
 		return err
 	}
@@ -75,9 +79,14 @@ func (t *Transport) openRegions() error {
 	if err != nil {
 		return err
 	}
-	t.bar, err = openBAR(t.kernel, t.fd, registers, tables)
-	return err
+	if t.bar, err = openBAR(t.kernel, t.fd, registers, vectors.inBAR(barRegion)); err != nil {
+		return err
+	}
+	t.table = t.openTable(vectors)
+	return nil
 }
+
+func (t *Transport) closeRegions() error { return errors.Join(t.table.close(), t.bar.close()) }
 
 // Name is the PCI address.
 func (t *Transport) Name() string { return t.name }
@@ -259,6 +268,11 @@ func (t *Transport) Interrupt(vector, eventfd int) error {
 	if err := t.irqs.set(vector, eventfd); err != nil {
 		return fmt.Errorf("%s: %w", t.name, err)
 	}
+	if eventfd >= 0 && t.Masks() && vector < len(t.table.control) {
+		if err := t.table.learn(vector); err != nil {
+			return t.lose(err.Error())
+		}
+	}
 	return nil
 }
 
@@ -299,7 +313,7 @@ func (t *Transport) Close() error {
 		quiet = nil // there may be nothing left to silence
 	}
 	// Memory leaves the IOMMU before the device is closed: a device that is wanted back goes at once, with its IOMMU.
-	err := errors.Join(quiet, t.irqs.close(), t.bar.close(), t.dma.close(), t.kernel.close(t.fd), t.free())
+	err := errors.Join(quiet, t.irqs.close(), t.closeRegions(), t.dma.close(), t.kernel.close(t.fd), t.free())
 	if err != nil {
 		return fmt.Errorf("%s: closing: %w", t.name, err)
 	}

@@ -3,6 +3,7 @@ package vfio
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -180,6 +181,46 @@ func TestInterrupts(t *testing.T) {
 	eachWay(t, func(m *machine) { m.fake.vectors = 0 }, func(t *testing.T, m *machine, d *Transport) {
 		require.Equal(t, 1, d.Vectors(), "MSI")
 	})
+}
+
+// TestMask changes the mask bit of one entry and nothing else, wherever the table lies.
+func TestMask(t *testing.T) {
+	for name, prepare := range map[string]func(*machine){
+		"BAR 0": asIs,
+		"BAR 4": func(m *machine) { m.fake.config[0x54] |= 4 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachWay(t, prepare, func(t *testing.T, m *machine, d *Transport) {
+				entry := m.fake.bar[0x2000+5*msixEntryBytes:][:msixEntryBytes]
+				copy(entry, "address.data")
+				little.PutUint32(entry[msixControl:], 0x770000)
+				before := slices.Clone(m.fake.bar)
+				require.True(t, d.Masks())
+				require.NoError(t, d.Interrupt(5, 900))
+				require.NoError(t, d.Mask(5, true))
+				require.EqualValues(t, 0x770001, little.Uint32(entry[msixControl:]))
+				require.NoError(t, d.Mask(5, false))
+				require.Equal(t, before, m.fake.bar)
+				require.ErrorIs(t, d.Mask(65, true), ErrBadAccess)
+				require.ErrorIs(t, d.Mask(-1, true), ErrBadAccess)
+			})
+		})
+	}
+	for name, prepare := range map[string]func(*machine){
+		"not mapped":             func(m *machine) { m.fake.noMmap = true },
+		"the kernel keeps it":    func(m *machine) { m.fake.sparse = []area{{0, 0x1000}, {0x3000, 0x1000}} },
+		"beyond its BAR":         func(m *machine) { m.fake.config[0x56] = 1 },
+		"in no BAR":              func(m *machine) { m.fake.config[0x54] |= 7 },
+		"beyond another BAR":     func(m *machine) { m.fake.config[0x54] |= 4; m.fake.config[0x56] = 1 },
+		"MSI, of another number": func(m *machine) { m.fake.vectors = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachWay(t, prepare, func(t *testing.T, m *machine, d *Transport) {
+				require.False(t, d.Masks())
+				require.ErrorIs(t, d.Mask(0, true), ErrBadAccess)
+			})
+		})
+	}
 }
 
 func TestReset(t *testing.T) {
