@@ -231,12 +231,12 @@ func (c *Channel) Wait(done []*Request) int {
 	if n > 0 || c.active == 0 || len(done) == 0 {
 		return n
 	}
-	c.pacer.start(c.latency, c.newest)
+	c.pacer.start(c.newest)
 	for n == 0 {
 		c.pacer.polled(n)
 		n = c.Poll(done)
 	}
-	c.pacer.end()
+	c.pacer.end(c.latency)
 	return n
 }
 

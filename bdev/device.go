@@ -253,9 +253,6 @@ func (d *Device) completed(r *Request, err error) {
 	}
 	ch, latency := r.ch, monotonic()-r.started
 	ch.stats.record(r.Op, r.size(), latency, err)
-	if r.polled {
-		ch.observe(latency)
-	}
 	if r.async {
 		ch.async.Add(-1)
 	}

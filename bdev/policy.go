@@ -11,12 +11,13 @@ import (
 const (
 	spinLimit    = 250 * time.Microsecond // longer waits than this are not worth spinning for
 	spinMin      = 4 * time.Microsecond   // the least an adaptive poller spins
+	probeTime    = time.Millisecond       // how long it spins to learn what the device takes
 	spinsPerLook = 16                     // polls between two looks at the clock
 	turnTime     = time.Millisecond       // between two yields of a poller that has readied nobody
 	sleepSlice   = 10 * time.Millisecond  // one Queue.Wait
 	mixedSlice   = 50 * time.Microsecond  // one Queue.Wait of a Channel that waits for workers too
 	restEvery    = 2                      // of so many waits for a read an adaptive poller sleeps in one
-	restSeldom   = 16                     // and of so many where sleeping takes much longer
+	seldom       = 16                     // and of so many where sleeping takes much longer; likewise it probes a slow device
 	muchLonger   = 2                      // times the wait of one that spins
 )
 
@@ -55,12 +56,11 @@ type pacer struct {
 	since  time.Duration // when spinning began, by the monotonic clock
 	turn   time.Duration // when it yielded last, over all waits
 
-	reads  int           // waits for reads so far
-	timed  bool          // this is one of them
-	rest   bool          // one that sleeps at once
-	began  time.Duration // when, by the monotonic clock
-	awake  time.Duration // what waits for reads that spin took on average
-	asleep time.Duration // and those that sleep
+	of    [2]waits      // other waits, and those for reads
+	this  *waits        // of this wait's kind, nil unless the policy is adaptive
+	tried bool          // this wait is meant to be spun for
+	slept bool          // it has slept
+	began time.Duration // by the monotonic clock
 
 	now   func() time.Duration // the monotonic clock
 	yield func()               // to other goroutines
@@ -70,7 +70,14 @@ func newPacer(q sleeper, policy Policy) pacer {
 	return pacer{q: q, policy: policy, now: monotonic, yield: runtime.Gosched}
 }
 
-// start begins a wait. latency is what requests took on average, op what is waited for.
+// waits are what an adaptive poller knows of one kind of them.
+type waits struct {
+	n      int
+	spun   time.Duration // what requests take on average that are spun for
+	asleep time.Duration // and those that are slept for, which end late
+}
+
+// start begins a wait for requests of which the newest is an op.
 //
 // Spinning burns as much processor time as the device takes, sleeping half of that, and a sleep ends some 15 µs late: of
 // the waits for reads every second one sleeps, which keeps their cost within one and a half of a kernel read's and their
@@ -79,32 +86,58 @@ func newPacer(q sleeper, policy Policy) pacer {
 //
 // A write is waited for by somebody who then waits for a flush, and a late one makes the next seem slow, so all
 // of these spin.
-func (p *pacer) start(latency time.Duration, op Op) {
-	p.budget, p.idle, p.single = spinBudget(latency), 0, runtime.GOMAXPROCS(0) == 1
-	if p.timed = op == OpRead && p.policy == PolicyAdaptive; !p.timed {
+//
+// A device that takes too long is slept for, and now and then spun for to see whether it still does: a wait that
+// sleeps does not tell, where waking up takes longer than the device.
+func (p *pacer) start(op Op) {
+	p.idle, p.single, p.this = 0, runtime.GOMAXPROCS(0) == 1, nil
+	if p.policy != PolicyAdaptive {
 		return
 	}
-	every := restEvery
-	if p.asleep > muchLonger*p.awake {
-		every = restSeldom
+	w := &p.of[0]
+	if op == OpRead {
+		w = &p.of[1]
 	}
-	p.reads++
-	if p.rest = p.reads%every == 0; p.rest {
-		p.budget = 0
-	}
-	p.began = p.now()
+	w.n++
+	p.this, p.slept, p.began = w, false, p.now()
+	p.budget, p.tried = w.budget(op == OpRead)
 }
 
-// end learns from a wait that is over.
-func (p *pacer) end() {
-	if !p.timed {
-		return
+// budget is how long to spin, and whether that is meant to be enough.
+func (w *waits) budget(read bool) (spin time.Duration, enough bool) {
+	rest := restEvery
+	if w.asleep > muchLonger*w.spun {
+		rest = seldom
 	}
-	took := &p.awake
-	if p.rest {
-		took = &p.asleep
+	spin = w.spun + w.spun/4
+	switch tooLong := spin > max(spinLimit, w.asleep-w.spun); {
+	case w.spun == 0 || tooLong && w.n%seldom == 0:
+		return probeTime, true
+	case tooLong:
+		return spinMin, false
+	case read && w.n%rest == 0:
+		return 0, false
 	}
-	*took = movingMean(*took, p.now()-p.began)
+	return max(spin, spinMin), true
+}
+
+// waited is how long this wait has taken so far, where that matters.
+func (p *pacer) waited() time.Duration {
+	if p.this == nil {
+		return 0
+	}
+	return p.now() - p.began
+}
+
+// end learns from a wait that is over. latency is what the requests took that it ended with.
+func (p *pacer) end(latency time.Duration) {
+	switch {
+	case p.this == nil:
+	case p.slept && !p.tried:
+		p.this.asleep = movingMean(p.this.asleep, latency)
+	default:
+		p.this.spun = movingMean(p.this.spun, latency)
+	}
 }
 
 // movingMean is the mean with one more value, of which the last few count most. One value out of the ordinary changes
@@ -114,16 +147,6 @@ func movingMean(mean, value time.Duration) time.Duration {
 		return value
 	}
 	return mean + (min(value, 4*mean)-mean)/8
-}
-
-// spinBudget is how long to spin for a device whose requests took latency on average: a bit longer than that, where
-// the device is fast enough for a sleep and its wake-up to cost more than the wait.
-func spinBudget(latency time.Duration) time.Duration {
-	budget := latency + latency/4
-	if budget > spinLimit {
-		return spinMin
-	}
-	return max(budget, spinMin)
 }
 
 // polled is told what the last poll found, and waits as the policy says before the next.
@@ -142,7 +165,7 @@ func (p *pacer) polled(n int) {
 	if p.policy == PolicySleep || p.policy == PolicyAdaptive && p.spent() {
 		p.yieldInTurn()
 		p.q.Wait(sleepSlice)
-		p.idle = 0
+		p.idle, p.slept = 0, true
 	}
 }
 

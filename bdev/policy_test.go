@@ -26,56 +26,88 @@ func TestYieldsInTurn(t *testing.T) {
 	}
 }
 
-// countingSleeper counts sleeps.
-type countingSleeper struct{ n int }
+// medium is a device whose requests take a while, and longer for who sleeps. Its clock moves only while it is waited for.
+type medium struct {
+	p             pacer
+	now           time.Duration
+	takes, lateBy time.Duration
+	sleeps        int // waits that slept
+	slept         bool
+}
 
-func (s *countingSleeper) Wait(time.Duration) { s.n++ }
+func newMedium(takes, lateBy time.Duration) *medium {
+	d := &medium{takes: takes, lateBy: lateBy}
+	d.p = newPacer(d, PolicyAdaptive)
+	d.p.now = func() time.Duration { return d.now }
+	return d
+}
 
-// TestAdaptiveSpinsForEverySecondRead waits for reads and writes that take a while, and counts the waits that slept.
-func TestAdaptiveSpinsForEverySecondRead(t *testing.T) {
-	for op, want := range map[Op]int{OpRead: 10, OpWrite: 0} {
-		var s countingSleeper
-		p := newPacer(&s, PolicyAdaptive)
-		now := time.Duration(0)
-		p.now = func() time.Duration { now += time.Microsecond; return now }
-		for range 20 {
-			slept := s.n
-			p.start(200*time.Microsecond, op)
-			for range 2 * spinsPerLook { // far less than the budget
-				if p.polled(0); s.n > slept {
-					break
-				}
-			}
-			p.polled(1)
+func (d *medium) Wait(time.Duration) { d.slept = true }
+
+// wait waits for so many requests, polling once in a microsecond, and returns how many of the waits slept.
+func (d *medium) wait(op Op, requests int) (slept int) {
+	for range requests {
+		began := d.now
+		d.slept = false
+		d.p.start(op)
+		for !d.slept && d.now < began+d.takes {
+			d.now += time.Microsecond
+			d.p.polled(0)
 		}
-		require.Equal(t, want, s.n, "%v", op)
+		if d.slept {
+			slept++
+			d.now = max(d.now, began+d.takes) + d.lateBy
+		}
+		d.p.end(d.now - began)
+	}
+	return slept
+}
+
+const us = time.Microsecond
+
+// TestAdaptiveSpinsForEverySecondRead waits for reads and writes that are worth spinning for, and counts the waits that slept.
+func TestAdaptiveSpinsForEverySecondRead(t *testing.T) {
+	for op, want := range map[Op]int{OpRead: 50, OpWrite: 0, OpFlush: 0} {
+		require.Equal(t, want, newMedium(100*us, 15*us).wait(op, 100), "%v", op)
 	}
 }
 
 // TestAdaptiveSleepsSeldomWhereThatIsSlow waits for reads that take an adaptive poller much longer when it sleeps, as on a
 // machine whose processors are busy, and then for others that do not.
 func TestAdaptiveSleepsSeldomWhereThatIsSlow(t *testing.T) {
-	now, awake, asleep := time.Duration(0), 80*time.Microsecond, time.Millisecond
-	p := newPacer(wakeful{}, PolicyAdaptive)
-	p.now = func() time.Duration { return now }
-	slept := func(reads int) (n int) {
-		for range reads {
-			p.start(awake, OpRead)
-			if p.rest {
-				n++
-				now += asleep
-			} else {
-				now += awake
-			}
-			p.end()
-		}
-		return n
+	d := newMedium(80*us, time.Millisecond)
+	d.wait(OpRead, 100)
+	require.InDelta(t, 1000/seldom, d.wait(OpRead, 1000), 1)
+	d.lateBy = 15 * us
+	d.wait(OpRead, 100*seldom)
+	require.Equal(t, 50, d.wait(OpRead, 100))
+}
+
+// TestAdaptiveSleepsForSlowDevices waits for one that is too slow to spin for, then gets faster, then slow again.
+func TestAdaptiveSleepsForSlowDevices(t *testing.T) {
+	d := newMedium(5*time.Millisecond, 15*us)
+	d.wait(OpWrite, 1)
+	before := d.now
+	require.Equal(t, 160, d.wait(OpWrite, 160))
+	require.Less(t, d.now-before, 160*(5*time.Millisecond+20*us), "spinning delays nothing")
+	d.takes = 100 * us
+	d.wait(OpWrite, 50*seldom)
+	require.Zero(t, d.wait(OpWrite, 100), "fast again, and nobody has noticed")
+	d.takes = 5 * time.Millisecond
+	d.wait(OpWrite, 100)
+	require.Equal(t, 100, d.wait(OpWrite, 100))
+}
+
+// TestAdaptiveSpinsWhereSleepsEndLate: a wait longer than the limit is spun for where waking up takes even longer, and what
+// sleeps does not make the device look slow.
+func TestAdaptiveSpinsWhereSleepsEndLate(t *testing.T) {
+	for op, want := range map[Op]int{OpRead: 1600 / seldom, OpWrite: 0} {
+		d := newMedium(5*time.Millisecond, time.Millisecond) // slept for, to begin with
+		d.wait(op, 10)
+		d.takes = 400 * us
+		d.wait(op, 100*seldom)
+		require.InDelta(t, want, d.wait(op, 1600), 1, "%v", op)
 	}
-	slept(100)
-	require.Equal(t, 1000/restSeldom, slept(1000-1000%restSeldom))
-	asleep = awake + 15*time.Microsecond
-	slept(100 * restSeldom)
-	require.Equal(t, 50, slept(100))
 }
 
 // TestMovingMean: a value out of the ordinary counts little, and a lasting change is followed.

@@ -26,7 +26,6 @@ type shared struct {
 	bounced  atomic.Int64 // pieces that hold memory of the pool of all devices
 	lead     atomic.Bool  // somebody polls
 	sleepers atomic.Int64 // parked requests and submitters in mu
-	latency  atomic.Int64 // recent mean, in nanoseconds
 	pacer    pacer        // the leader's
 
 	mu struct {
@@ -86,7 +85,7 @@ func (c *shared) submitNow(r *Request) {
 
 // submitLeading polls until the queue has taken the request.
 func (c *shared) submitLeading(r *Request) {
-	c.startPacer(r)
+	c.pacer.start(r.Op)
 	r.self[0] = r
 	for c.q.Submit(r.self[:]) == 0 {
 		c.pacer.polled(c.poll())
@@ -130,8 +129,7 @@ func (c *shared) tryLead() bool {
 // leadUntil polls until the request is done. Others whose requests are done go on first.
 func (c *shared) leadUntil(r *Request) {
 	defer c.release()
-	c.startPacer(r)
-	defer c.pacer.end()
+	c.pacer.start(r.Op)
 	for !r.Done() {
 		n := c.poll()
 		if c.sleepers.Load() > 0 && (n > 1 || n == 1 && !r.Done()) {
@@ -139,6 +137,7 @@ func (c *shared) leadUntil(r *Request) {
 		}
 		c.pacer.polled(n)
 	}
+	c.pacer.end(c.pacer.waited())
 }
 
 // poll completes what is ready and lets submitters that wait for room try again. Leader only.
@@ -242,13 +241,6 @@ func (c *shared) unlist(r *Request) {
 	r.listed, r.newer, r.older = false, nil, nil
 	c.sleepers.Add(-1)
 }
-
-// observe keeps the mean latency. Racing updates may lose one another, which is harmless.
-func (c *shared) observe(latency time.Duration) {
-	c.latency.Store(int64(movingMean(time.Duration(c.latency.Load()), latency)))
-}
-
-func (c *shared) startPacer(r *Request) { c.pacer.start(time.Duration(c.latency.Load()), r.Op) }
 
 // close takes the lead for good and releases the queue. Nothing is in flight.
 func (c *shared) close() error {
