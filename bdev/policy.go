@@ -56,8 +56,8 @@ type pacer struct {
 	since  time.Duration // when spinning began, by the monotonic clock
 	turn   time.Duration // when it yielded last, over all waits
 
-	of    [2]waits      // other waits, and those for reads
-	this  *waits        // of this wait's kind, nil unless the policy is adaptive
+	of    [numOps]waits // by operation: flushes take longer than writes
+	this  *waits        // of this wait's operation, nil unless the policy is adaptive
 	tried bool          // this wait is meant to be spun for
 	slept bool          // it has slept
 	began time.Duration // by the monotonic clock
@@ -70,7 +70,7 @@ func newPacer(q sleeper, policy Policy) pacer {
 	return pacer{q: q, policy: policy, now: monotonic, yield: runtime.Gosched}
 }
 
-// waits are what an adaptive poller knows of one kind of them.
+// waits are what an adaptive poller knows of those for one operation.
 type waits struct {
 	n      int
 	spun   time.Duration // what requests take on average that are spun for
@@ -94,10 +94,7 @@ func (p *pacer) start(op Op) {
 	if p.policy != PolicyAdaptive {
 		return
 	}
-	w := &p.of[0]
-	if op == OpRead {
-		w = &p.of[1]
-	}
+	w := &p.of[min(op, numOps-1)] // one that is unknown is refused, but waited for
 	w.n++
 	p.this, p.slept, p.began = w, false, p.now()
 	p.budget, p.tried = w.budget(op == OpRead)

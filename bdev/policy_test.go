@@ -67,7 +67,7 @@ const us = time.Microsecond
 
 // TestAdaptiveSpinsForEverySecondRead waits for reads and writes that are worth spinning for, and counts the waits that slept.
 func TestAdaptiveSpinsForEverySecondRead(t *testing.T) {
-	for op, want := range map[Op]int{OpRead: 50, OpWrite: 0, OpFlush: 0} {
+	for op, want := range map[Op]int{OpRead: 50, OpWrite: 0, OpFlush: 0, numOps + 1: 0} {
 		require.Equal(t, want, newMedium(100*us, 15*us).wait(op, 100), "%v", op)
 	}
 }
