@@ -9,15 +9,15 @@ import (
 
 // Tuning of the pollers.
 const (
-	spinLimit    = 250 * time.Microsecond // longer waits than this are not worth spinning for
+	spinLimit    = 250 * time.Microsecond // longer waits than this are rarely worth spinning for
 	spinMin      = 4 * time.Microsecond   // the least an adaptive poller spins
-	probeTime    = time.Millisecond       // how long it spins to learn what the device takes
+	probeTime    = time.Millisecond       // and the most, also to learn what the device takes
 	spinsPerLook = 16                     // polls between two looks at the clock
 	turnTime     = time.Millisecond       // between two yields of a poller that has readied nobody
 	sleepSlice   = 10 * time.Millisecond  // one Queue.Wait
 	mixedSlice   = 50 * time.Microsecond  // one Queue.Wait of a Channel that waits for workers too
 	restEvery    = 2                      // of so many waits for a read an adaptive poller sleeps in one
-	seldom       = 16                     // and of so many where sleeping takes much longer; likewise it probes a slow device
+	seldom       = 16                     // and of so many where sleeping takes much longer, or of slow ones spins in one
 	muchLonger   = 2                      // times the wait of one that spins
 )
 
@@ -87,8 +87,8 @@ type waits struct {
 // A write is waited for by somebody who then waits for a flush, and a late one makes the next seem slow, so all
 // of these spin.
 //
-// A device that takes too long is slept for, and now and then spun for to see whether it still does: a wait that
-// sleeps does not tell, where waking up takes longer than the device.
+// A device that takes longer is slept for, unless sleeping makes it much slower, as under emulated processors. One wait of
+// some does the other thing, to see how that is now: a wait that slept does not tell what the device took.
 func (p *pacer) start(op Op) {
 	p.idle, p.single, p.this = 0, runtime.GOMAXPROCS(0) == 1, nil
 	if p.policy != PolicyAdaptive {
@@ -102,20 +102,32 @@ func (p *pacer) start(op Op) {
 
 // budget is how long to spin, and whether that is meant to be enough.
 func (w *waits) budget(read bool) (spin time.Duration, enough bool) {
-	rest := restEvery
-	if w.asleep > muchLonger*w.spun {
-		rest = seldom
-	}
-	spin = w.spun + w.spun/4
-	switch tooLong := spin > max(spinLimit, w.asleep-w.spun); {
-	case w.spun == 0 || tooLong && w.n%seldom == 0:
+	spin = max(w.spun+w.spun/4, spinMin)
+	switch {
+	case w.spun == 0:
 		return probeTime, true
-	case tooLong:
+	case spin > spinLimit:
+		if w.other(seldom) != w.dear() {
+			return probeTime, true
+		}
 		return spinMin, false
-	case read && w.n%rest == 0:
+	case read && w.other(w.restEvery()):
 		return 0, false
 	}
-	return max(spin, spinMin), true
+	return spin, true
+}
+
+// other tells whether this is one wait of so many that does what the others do not, to see how that is.
+func (w *waits) other(of int) bool { return w.n%of == 0 }
+
+// dear tells whether sleeping takes half as long again as a wait that is not too long to spin for.
+func (w *waits) dear() bool { return w.spun <= probeTime && w.asleep > w.spun+w.spun/2 }
+
+func (w *waits) restEvery() int {
+	if w.asleep > muchLonger*w.spun {
+		return seldom
+	}
+	return restEvery
 }
 
 // waited is how long this wait has taken so far, where that matters.

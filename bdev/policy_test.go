@@ -88,7 +88,7 @@ func TestAdaptiveSleepsForSlowDevices(t *testing.T) {
 	d := newMedium(5*time.Millisecond, 15*us)
 	d.wait(OpWrite, 1)
 	before := d.now
-	require.Equal(t, 160, d.wait(OpWrite, 160))
+	require.Equal(t, 160, d.wait(OpWrite, 160), "one that is spun for in vain sleeps, too")
 	require.Less(t, d.now-before, 160*(5*time.Millisecond+20*us), "spinning delays nothing")
 	d.takes = 100 * us
 	d.wait(OpWrite, 50*seldom)
@@ -98,15 +98,18 @@ func TestAdaptiveSleepsForSlowDevices(t *testing.T) {
 	require.Equal(t, 100, d.wait(OpWrite, 100))
 }
 
-// TestAdaptiveSpinsWhereSleepsEndLate: a wait longer than the limit is spun for where waking up takes even longer, and what
-// sleeps does not make the device look slow.
+// TestAdaptiveSpinsWhereSleepsEndLate: a wait longer than the limit is spun for where sleeps end much later, and only there.
 func TestAdaptiveSpinsWhereSleepsEndLate(t *testing.T) {
-	for op, want := range map[Op]int{OpRead: 1600 / seldom, OpWrite: 0} {
+	const want = 1600 / seldom
+	for _, op := range []Op{OpRead, OpWrite} {
 		d := newMedium(5*time.Millisecond, time.Millisecond) // slept for, to begin with
 		d.wait(op, 10)
 		d.takes = 400 * us
 		d.wait(op, 100*seldom)
 		require.InDelta(t, want, d.wait(op, 1600), 1, "%v", op)
+		d.lateBy = 15 * us
+		d.wait(op, 100*seldom)
+		require.InDelta(t, 1600-want, d.wait(op, 1600), 1, "%v: sleeping is cheap now", op)
 	}
 }
 
