@@ -10,13 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ShareWindow divides the file of shareable memory, in bytes: no buffer lies in two windows, and the file has the whole of each
+// that has a buffer. It takes no memory where no buffer is.
+const ShareWindow = 1 << 30
+
 // shared is the file in memory that shareable buffers are parts of. A part is never used again once its buffer is
 // unmapped; its memory goes back to the system, and the offsets of a file are enough for ever.
 var shared struct {
 	on atomic.Bool
 	sync.Mutex
 	fd      int
-	size    int64
+	end     int64          // of the last buffer
 	regions []sharedRegion // by start
 }
 
@@ -90,17 +94,23 @@ func mapPages(n int) ([]byte, error) {
 	}
 	shared.Lock()
 	defer shared.Unlock()
-	if err := unix.Ftruncate(shared.fd, shared.size+int64(n)); err != nil {
+	at := shared.end
+	window := at / ShareWindow * ShareWindow
+	if at+int64(n) > window+ShareWindow {
+		window += ShareWindow
+		at = window
+	}
+	if err := unix.Ftruncate(shared.fd, window+ShareWindow); err != nil {
 		return nil, err
 	}
-	b, err := unix.Mmap(shared.fd, shared.size, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	b, err := unix.Mmap(shared.fd, at, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, err
 	}
 	start := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
 	i, _ := findShared(start)
-	shared.regions = slices.Insert(shared.regions, i, sharedRegion{start, n, shared.size})
-	shared.size += int64(n)
+	shared.regions = slices.Insert(shared.regions, i, sharedRegion{start, n, at})
+	shared.end = at + int64(n)
 	return b, nil
 }
 

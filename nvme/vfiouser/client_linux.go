@@ -21,6 +21,7 @@ type Client struct {
 	o       Options
 	link    *link
 	memory  *memoryTable
+	shared  sharedWindows
 	caps    wire.Capabilities // of the server
 	bar     wire.RegionInfo
 	windows []window
@@ -46,7 +47,7 @@ func Open(name string, o Options) (*Client, error) {
 
 // newClient takes a connected socket over.
 func newClient(name string, fd int, o Options) (*Client, error) {
-	c := &Client{name: name, o: o, memory: newMemoryTable()}
+	c := &Client{name: name, o: o, memory: newMemoryTable(), shared: sharedWindows{buffers: make(map[uint64]int)}}
 	c.link = newLink(newSocket(fd), o.Timeout, c.memory.serve)
 	if err := c.setUp(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), c.Close())

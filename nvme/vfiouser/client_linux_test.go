@@ -115,6 +115,39 @@ func TestDMA(t *testing.T) {
 
 }
 
+// TestMapOfManyBuffers: servers take few maps, SPDK's 64.
+func TestMapOfManyBuffers(t *testing.T) {
+	require.NoError(t, dmabuf.MakeShareable())
+	v := serve(t, newFake(), ServerOptions{})
+	c := open(t, v)
+	r := newRing(t, c)
+	pool := dmabuf.NewPool(16 << 20)
+	before := v.Stats().Messages
+	var buffers [][]byte
+	var iovas []uint64
+	for i := range 200 {
+		b := pool.Get(4096)
+		iova, err := c.Map(b)
+		require.NoError(t, err)
+		b[0] = byte(i)
+		buffers, iovas = append(buffers, b), append(iovas, iova)
+	}
+	require.LessOrEqual(t, v.Stats().Messages-before, uint64(2), "messages for 200 buffers")
+	last := len(buffers) - 1
+	for i := range last {
+		require.EqualValues(t, statusDone, r.copy(t, iovas[i], iovas[last], 4096))
+		require.EqualValues(t, i, buffers[last][0])
+		require.NoError(t, c.Unmap(buffers[i]))
+	}
+	require.EqualValues(t, statusDone, r.copy(t, iovas[last], iovas[last]+2048, 2048), "others are unmapped")
+	require.NoError(t, c.Unmap(buffers[last]))
+	require.EqualValues(t, statusFault, r.copy(t, iovas[last], iovas[last], 4096), "all are unmapped")
+	for _, b := range buffers {
+		pool.Put(b)
+	}
+	require.NoError(t, pool.Close())
+}
+
 func TestMap(t *testing.T) {
 	require.NoError(t, dmabuf.MakeShareable())
 	v := serve(t, newFake(), ServerOptions{})

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/blobkv/blobkv/internal/dmabuf"
 	"github.com/blobkv/blobkv/nvme"
 	"github.com/blobkv/blobkv/nvme/vfiouser/wire"
 )
@@ -20,8 +19,8 @@ const (
 	maxMaps = 4096
 )
 
-// memoryTable is the memory that the server reaches, by its address there, which is the one in this process: addresses of
-// memory that exists are unique without further bookkeeping.
+// memoryTable is the memory that the server reaches, by its address there: what Alloc made has the one of this process, which is
+// unique without further bookkeeping, and buffers of pools have one above all of those (sharedBase).
 type memoryTable struct {
 	mu      sync.Mutex
 	regions map[uint64]region
@@ -46,7 +45,7 @@ func (c *Client) Alloc(size int) (nvme.DMA, error) {
 	if err != nil {
 		return nvme.DMA{}, fmt.Errorf("%s: %w", c.name, err)
 	}
-	iova, err := c.share(fd, 0, b, true)
+	iova, err := c.share(fd, b)
 	if err := errors.Join(err, unix.Close(fd)); err != nil { // the map keeps the memory
 		return nvme.DMA{}, errors.Join(err, unix.Munmap(b))
 	}
@@ -85,30 +84,30 @@ func fillShared(fd, n int) ([]byte, error) {
 	return unix.Mmap(fd, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
 }
 
-// Map lets the server reach memory of the caller, which has to come from shareable memory of package dmabuf.
-func (c *Client) Map(b []byte) (uint64, error) {
-	if len(b) == 0 || (addressOf(b)|uint64(len(b)))%pageSize != 0 {
-		return 0, fmt.Errorf("%s: mapping %d bytes at %#x, which is not whole pages: %w", c.name, len(b), addressOf(b), nvme.ErrNotShareable)
-	}
-	fd, offset, ok := dmabuf.Backing(b)
-	if !ok {
-		return 0, fmt.Errorf("%s: mapping %d bytes that no descriptor stands for: %w", c.name, len(b), nvme.ErrNotShareable)
-	}
-	return c.share(fd, uint64(offset), b, false)
-}
-
-// share tells the server of memory. The table knows it first: the server may use it before its answer has arrived.
-func (c *Client) share(fd int, offset uint64, b []byte, own bool) (uint64, error) {
+// share tells the server of memory that Alloc made. The table knows it first: the server may use it before its answer has arrived.
+func (c *Client) share(fd int, b []byte) (uint64, error) {
 	iova := addressOf(b)
-	if err := c.memory.add(iova, region{b, own}); err != nil {
+	if err := c.memory.add(iova, region{b, true}); err != nil {
 		return 0, fmt.Errorf("%s: %w", c.name, err)
 	}
-	m := wire.DMAMap{Flags: wire.DMAReadable | wire.DMAWriteable, Offset: offset, Address: iova, Size: uint64(len(b))}
-	if _, err := c.call(wire.CmdDMAMap, &m, []int{fd}); err != nil {
+	if err := c.beginMap(fd, 0, iova, uint64(len(b))); err != nil {
 		c.memory.remove(iova)
 		return 0, err
 	}
 	return iova, nil
+}
+
+// beginMap has the server map part of a file.
+func (c *Client) beginMap(fd int, offset, iova, size uint64) error {
+	m := wire.DMAMap{Flags: wire.DMAReadable | wire.DMAWriteable, Offset: offset, Address: iova, Size: size}
+	_, err := c.call(wire.CmdDMAMap, &m, []int{fd})
+	return err
+}
+
+// endMap ends what beginMap began.
+func (c *Client) endMap(iova, size uint64) error {
+	_, err := c.call(wire.CmdDMAUnmap, &wire.DMAUnmap{Address: iova, Size: size}, nil)
+	return err
 }
 
 // Free ends the server's access to what Alloc gave and releases it. The memory is released even when the server is gone.
@@ -124,19 +123,14 @@ func (c *Client) Free(m nvme.DMA) error {
 	return errors.Join(err, unix.Munmap(r.bytes))
 }
 
-// Unmap ends what Map began.
-func (c *Client) Unmap(b []byte) error {
-	iova := addressOf(b)
-	r, ok := c.memory.find(iova)
-	if !ok || r.own || len(r.bytes) != len(b) {
-		return fmt.Errorf("%s: unmapping %d bytes at %#x, which are not mapped: %w", c.name, len(b), iova, unix.EINVAL)
-	}
-	return c.unshare(iova, r)
-}
-
 // unshare keeps the region in the table when the server refuses to let go of it.
 func (c *Client) unshare(iova uint64, r region) error {
-	_, err := c.call(wire.CmdDMAUnmap, &wire.DMAUnmap{Address: iova, Size: uint64(len(r.bytes))}, nil)
+	var err error
+	if r.own {
+		err = c.endMap(iova, uint64(len(r.bytes)))
+	} else {
+		err = c.leaveWindow(iova)
+	}
 	if err == nil || errors.Is(err, nvme.ErrGone) {
 		c.memory.remove(iova)
 	}

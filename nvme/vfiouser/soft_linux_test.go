@@ -146,7 +146,10 @@ func (c *farClient) Alloc(size int) (nvme.DMA, error) {
 	return nvme.DMA{Bytes: b, IOVA: iova}, err
 }
 
-func (c *farClient) Free(m nvme.DMA) error { return c.Unmap(m.Bytes) } // the test's process ends soon enough
+func (c *farClient) Free(m nvme.DMA) error { // the test's process ends soon enough
+	c.memory.remove(m.IOVA)
+	return c.endMap(m.IOVA, uint64(len(m.Bytes)))
+}
 
 func drive(t *testing.T, transport func() nvme.Transport, ram *softctrl.RAM, turns int) {
 	seed := uint64(time.Now().UnixNano())
