@@ -92,8 +92,8 @@ func healthText(h *bdev.Health) string {
 	if len(h.Warnings) > 0 {
 		text = strings.Join(h.Warnings, ", ")
 	}
-	return fmt.Sprintf("%s; %d degrees Celsius, %d %% worn, %d %% spare, %d media errors", text, h.TemperatureC, h.WearPercent,
-		h.SparePercent, h.MediaErrors)
+	return fmt.Sprintf("%s; %s, %d %% worn, %d %% spare, %d media errors", text, temperatureText(h.TemperatureC),
+		h.WearPercent, h.SparePercent, h.MediaErrors)
 }
 
 // perfFlags are the flags of bdev perf before they are checked.

@@ -64,6 +64,14 @@ func smartOf(name string, s *spec.SMART) *smartView {
 	return v
 }
 
+// temperatureText is a temperature that a controller reports, if it does.
+func temperatureText(celsius int) string {
+	if celsius == spec.NoCelsius {
+		return "temperature not reported"
+	}
+	return fmt.Sprintf("%d degrees Celsius", celsius)
+}
+
 func (v *smartView) text(w io.Writer) {
 	state := "good"
 	if len(v.Warnings) > 0 {
@@ -71,7 +79,7 @@ func (v *smartView) text(w io.Writer) {
 	}
 	row(w, "controller", v.Controller)
 	row(w, "health", state)
-	row(w, "temperature", fmt.Sprintf("%d degrees Celsius", v.Temperature))
+	row(w, "temperature", temperatureText(v.Temperature))
 	row(w, "spare blocks left", fmt.Sprintf("%d %%, warns below %d %%", v.Spare, v.SpareThreshold))
 	row(w, "life used", fmt.Sprintf("%d %%", v.Used))
 	row(w, "read", fmt.Sprintf("%s in %d commands", humanBytes(v.BytesRead), v.HostReads))

@@ -28,6 +28,9 @@ func (s *SMART) Warnings() (texts []string) {
 // zeroCelsius is in kelvin, rounded as the specification does.
 const zeroCelsius = 273
 
+// NoCelsius is Celsius of a controller that reports no temperature, 0 K.
+const NoCelsius = -zeroCelsius
+
 // Celsius is the temperature of the controller in degrees Celsius.
 func (s *SMART) Celsius() int { return int(s.Temperature) - zeroCelsius }
 
