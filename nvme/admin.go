@@ -42,25 +42,7 @@ func (c *Controller) pollAdmin() {
 	}
 }
 
-// Admin sends an admin command and waits for it. data goes to the controller or comes from it, as the opcode says; it is any
-// memory, copied. The driver fills in the command identifier and the data pointer. The returned dword is dword 0 of the
-// completion. It fails with a *StatusError, or what the driver's own errors say.
-func (c *Controller) Admin(cmd spec.Command, data []byte) (uint32, error) {
-	return c.admin1(cmd, data, c.o.AdminTimeout)
-}
-
-func (c *Controller) admin1(cmd spec.Command, data []byte, timeout time.Duration) (uint32, error) {
-	if limit := c.adminTransfer(); len(data) > limit {
-		return 0, fmt.Errorf("%s: %d bytes, at most %d: %w", spec.AdminName(cmd.Opcode), len(data), limit, ErrInvalid)
-	}
-	if cmd.Opcode == spec.AdminAsyncEvent || cmd.Opcode <= spec.AdminCreateCQ && cmd.Opcode != spec.AdminGetLogPage ||
-		cmd.Opcode == spec.AdminDoorbellBuffer {
-		return 0, fmt.Errorf("%s: the driver's own command: %w", spec.AdminName(cmd.Opcode), ErrInvalid)
-	}
-	return c.exchange(cmd, data, timeout)
-}
-
-// exchange is Admin for any command.
+// exchange is Admin for any command, also the driver's own, and nothing follows it.
 func (c *Controller) exchange(cmd spec.Command, data []byte, timeout time.Duration) (uint32, error) {
 	k := &call{}
 	if len(data) > 0 {
@@ -113,6 +95,10 @@ func (c *Controller) adminBuffer(cmd *spec.Command, data []byte) (DMA, error) {
 	return m, err
 }
 
+// maxCallers is how many commands of callers are in the admin queue at a time: the rest of it is the driver's, which scans,
+// aborts and waits for events whatever others do.
+const maxCallers = adminEntries / 2
+
 // perform submits a call and waits until it is done. A command that takes too long makes the controller be reset, which ends
 // it: the wait is bounded by that.
 func (c *Controller) perform(k *call, timeout time.Duration) error {
@@ -125,11 +111,15 @@ func (c *Controller) perform(k *call, timeout time.Duration) error {
 				defer c.mu.Unlock()
 				return c.why
 			}
-			if submitted = c.state == stateRunning && c.submitCall(k); submitted {
+			if submitted = c.state == stateRunning && c.callers < maxCallers && c.submitCall(k); submitted {
 				deadline = c.o.Clock.Now() + timeout
+				c.callers++
 			}
 		}
 		done := k.done
+		if done {
+			c.callers--
+		}
 		if submitted && !done && c.state == stateRunning && c.o.Clock.Now() > deadline {
 			c.reset(fmt.Errorf("%s, no answer for %v: %w", spec.AdminName(k.req.Raw.Opcode), timeout, ErrTimeout))
 		}

@@ -15,7 +15,7 @@ func (c *Controller) bootShadow() error {
 	id := c.ident.Load()
 	stride := uint64(4) << c.cap.DSTRD()
 	if id.OACS&spec.OACSDBBUF == 0 || c.o.NoShadowDoorbells || uint64(c.granted+1)*2*stride > pageSize {
-		return c.bootWithoutShadow(nil)
+		return c.bootWithoutShadow()
 	}
 	clear(c.shadow.Bytes)
 	clear(c.eventIdx.Bytes)
@@ -26,7 +26,7 @@ func (c *Controller) bootShadow() error {
 	}, tolerate)
 }
 
-func (c *Controller) bootWithoutShadow(error) error {
+func (c *Controller) bootWithoutShadow() error {
 	c.hasShadow = false
 	return c.bootDelays()
 }
@@ -87,8 +87,8 @@ func (c *Controller) bootScan() error {
 		err := c.scan.advance()
 		return !c.scan.running(), err
 	}
-	// Its own waits have deadlines; their number is bounded by that of namespaces.
-	return c.boot.wait("identifying namespaces", 4*maxNamespaces*c.o.AdminTimeout, scanned, c.bootIOQueues)
+	// Its own deadline comes before this one, and says more.
+	return c.boot.wait("identifying namespaces", 2*scanTimeouts*c.o.AdminTimeout, scanned, c.bootIOQueues)
 }
 
 // bootIOQueues creates the I/O queues that were open before a reset.

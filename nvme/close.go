@@ -58,6 +58,9 @@ func (c *Controller) shutDown() error {
 	if stop := c.t.Store32(spec.RegCC, uint32(cc.WithSHN(spec.SHNNone)&^spec.CCEnable)); stop != nil {
 		return joinErrors(err, stop)
 	}
+	if delay := c.quirks.disableDelay(); delay > 0 {
+		c.o.Clock.Sleep(delay)
+	}
 	return joinErrors(err, c.await("stopping", c.readyTimeout(), func(s spec.CSTS) bool { return !s.RDY() }))
 }
 

@@ -9,21 +9,16 @@ import (
 // Feature reads a feature; sel is spec.Select*. data receives what the feature has beside the dword, nil for none.
 func (c *Controller) Feature(fid uint8, nsid uint32, sel uint8, data []byte) (uint32, error) {
 	cmd := spec.Command{Opcode: spec.AdminGetFeatures, NSID: nsid, CDW10: uint32(fid) | uint32(sel&7)<<8}
-	return c.exchange(cmd, data, c.o.AdminTimeout)
+	return c.Admin(cmd, data)
 }
 
-// SetFeature changes a feature. save makes it outlive a reset, where the controller can. The features that the driver lives
-// by (number of queues, asynchronous events, keep alive) are refused.
+// SetFeature changes a feature. save makes it outlive a reset, where the controller can. Admin says which are refused.
 func (c *Controller) SetFeature(fid uint8, nsid, value uint32, data []byte, save bool) (uint32, error) {
-	switch fid {
-	case spec.FeatQueues, spec.FeatAsyncEvents, spec.FeatKeepAlive:
-		return 0, fmt.Errorf("%s: feature %#02x is the driver's own: %w", c.Name(), fid, ErrInvalid)
-	}
 	cmd := spec.Command{Opcode: spec.AdminSetFeatures, NSID: nsid, CDW10: uint32(fid), CDW11: value}
 	if save {
 		cmd.CDW10 |= spec.Save
 	}
-	return c.exchange(cmd, data, c.o.AdminTimeout)
+	return c.Admin(cmd, data)
 }
 
 // SetWriteCache turns the volatile write cache on or off, until the next reset of the device, and looks at the namespaces
@@ -36,13 +31,8 @@ func (c *Controller) SetWriteCache(on bool) error {
 	if on {
 		value = 1
 	}
-	if _, err := c.SetFeature(spec.FeatWriteCache, 0, value, nil, false); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.writeCache = on
-	c.mu.Unlock()
-	return c.Rescan()
+	_, err := c.SetFeature(spec.FeatWriteCache, 0, value, nil, false)
+	return err
 }
 
 // supports tells whether the controller has an optional admin command.
@@ -73,10 +63,8 @@ func (c *Controller) Format(nsid uint32, o FormatOptions) error {
 	}
 	cmd := spec.Command{Opcode: spec.AdminFormat, NSID: nsid,
 		CDW10: spec.FormatCDW10(uint8(o.Format), o.Extended, o.Protection, o.ProtectFirst, o.Erase)}
-	if _, err := c.exchange(cmd, nil, c.o.LongTimeout); err != nil {
-		return err
-	}
-	return c.Rescan()
+	_, err := c.Admin(cmd, nil)
+	return err
 }
 
 // Sanitize begins to erase everything in the subsystem, for good; action is spec.Sanitize*, pattern that of an overwrite.
@@ -85,7 +73,7 @@ func (c *Controller) Sanitize(action uint8, pattern uint32) error {
 	if c.Identify().SANICAP&7 == 0 {
 		return fmt.Errorf("%s: sanitize: %w", c.Name(), ErrUnsupported)
 	}
-	_, err := c.exchange(spec.Command{Opcode: spec.AdminSanitize, CDW10: uint32(action & 7), CDW11: pattern}, nil, c.o.LongTimeout)
+	_, err := c.Admin(spec.Command{Opcode: spec.AdminSanitize, CDW10: uint32(action & 7), CDW11: pattern}, nil)
 	return err
 }
 
@@ -100,7 +88,7 @@ func (c *Controller) CreateNamespace(blocks uint64, format int, protection uint8
 	if err := id.Marshal(page); err != nil {
 		return 0, err
 	}
-	return c.exchange(spec.Command{Opcode: spec.AdminNSManagement}, page, c.o.LongTimeout)
+	return c.Admin(spec.Command{Opcode: spec.AdminNSManagement}, page)
 }
 
 // DeleteNamespace deletes a namespace with all that is in it.
@@ -108,10 +96,8 @@ func (c *Controller) DeleteNamespace(nsid uint32) error {
 	if err := c.supports(spec.OACSNSManage, "namespace management"); err != nil {
 		return err
 	}
-	if _, err := c.exchange(spec.Command{Opcode: spec.AdminNSManagement, NSID: nsid, CDW10: 1}, nil, c.o.LongTimeout); err != nil {
-		return err
-	}
-	return c.Rescan()
+	_, err := c.Admin(spec.Command{Opcode: spec.AdminNSManagement, NSID: nsid, CDW10: 1}, nil)
+	return err
 }
 
 // AttachNamespace attaches a namespace to this controller, or detaches it, and looks at the namespaces again.
@@ -127,10 +113,8 @@ func (c *Controller) AttachNamespace(nsid uint32, attach bool) error {
 	if !attach {
 		cmd.CDW10 = 1
 	}
-	if _, err := c.exchange(cmd, page, c.o.LongTimeout); err != nil {
-		return err
-	}
-	return c.Rescan()
+	_, err := c.Admin(cmd, page)
+	return err
 }
 
 // DownloadFirmware hands an image to the controller, which FirmwareCommit puts into a slot.
@@ -148,7 +132,7 @@ func (c *Controller) DownloadFirmware(image []byte) error {
 	for offset := 0; offset < len(image); offset += piece {
 		part := image[offset:min(offset+piece, len(image))]
 		cmd := spec.Command{Opcode: spec.AdminFirmwareDownload, CDW10: uint32(len(part)/4 - 1), CDW11: uint32(offset / 4)}
-		if _, err := c.exchange(cmd, part, c.o.LongTimeout); err != nil {
+		if _, err := c.Admin(cmd, part); err != nil {
 			return err
 		}
 	}
@@ -161,7 +145,7 @@ func (c *Controller) CommitFirmware(slot, action uint8) error {
 	if err := c.supports(spec.OACSFirmware, "firmware commit"); err != nil {
 		return err
 	}
-	_, err := c.exchange(spec.Command{Opcode: spec.AdminFirmwareCommit, CDW10: uint32(slot&7) | uint32(action&7)<<3}, nil, c.o.LongTimeout)
+	_, err := c.Admin(spec.Command{Opcode: spec.AdminFirmwareCommit, CDW10: uint32(slot&7) | uint32(action&7)<<3}, nil)
 	return err
 }
 
@@ -180,10 +164,7 @@ func (c *Controller) security(opcode, protocol uint8, specific uint16, nsid uint
 	if err := c.supports(spec.OACSSecurity, "security send and receive"); err != nil {
 		return err
 	}
-	if limit := c.adminTransfer(); len(data) > limit {
-		return fmt.Errorf("%s: %d bytes, at most %d: %w", c.Name(), len(data), limit, ErrInvalid)
-	}
 	cmd := spec.Command{Opcode: opcode, NSID: nsid, CDW10: uint32(protocol)<<24 | uint32(specific)<<8, CDW11: uint32(len(data))}
-	_, err := c.exchange(cmd, data, c.o.AdminTimeout)
+	_, err := c.Admin(cmd, data)
 	return err
 }

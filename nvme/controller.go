@@ -55,9 +55,11 @@ type controllerState struct {
 	rescan                   bool // namespaces changed
 	handles                  map[uint32]*Namespace
 	refused                  map[uint32]error // why a namespace is not usable
+	beyond                   uint32           // the first namespace that was not looked at, 0 is none
 	events                   []Event
 	asyncs                   int // asynchronous event requests outstanding
 	aborting                 int // aborts outstanding
+	callers                  int // admin commands of callers outstanding
 	keepAlive                call
 	keepsAlive, alivePending bool
 	resets                   uint64
@@ -84,7 +86,8 @@ const (
 )
 
 // Open initialises the controller behind a transport and scans its namespaces. It takes the transport over, and closes it
-// when it fails. It waits at most for the controller's own worst time (CAP.TO) and a few AdminTimeouts.
+// when it fails. It waits at most for the controller's own worst time (CAP.TO), some twenty AdminTimeouts, and Transport.Reset;
+// for all of that once more where the function was reset.
 func Open(t Transport, o Options) (*Controller, error) {
 	c, err := open(t, o)
 	if err != nil {
@@ -255,6 +258,10 @@ func (c *Controller) Namespace(nsid uint32) (*Namespace, error) {
 	defer c.mu.Unlock()
 	if err := c.refused[nsid]; err != nil {
 		return nil, fmt.Errorf("%s: namespace %d: %w: %w", c.Name(), nsid, ErrNoNamespace, err)
+	}
+	if c.beyond != 0 && nsid >= c.beyond {
+		return nil, fmt.Errorf("%s: namespace %d: %w: the driver looks at %d, which are those below %d; detach some that are not needed: %w",
+			c.Name(), nsid, ErrNoNamespace, maxNamespaces, c.beyond, ErrUnsupported)
 	}
 	return nil, fmt.Errorf("%s: namespace %d: %w", c.Name(), nsid, ErrNoNamespace)
 }

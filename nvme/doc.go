@@ -8,7 +8,8 @@
 //
 // Somebody calls Controller.Poll every few milliseconds to a second, as precise as timeouts are to be: it takes
 // asynchronous events, looks for commands that took too long and for a controller that failed or left, and carries resets
-// on, one step at a time. It never blocks. Waiting methods call it themselves.
+// on, one step at a time. It never blocks, but while the transport resets the whole function (Transport.Reset). Waiting methods
+// call it themselves.
 //
 // A request that was submitted comes back: with success, with the controller's status, or with an error after the timeouts
 // of Options. A reset sends outstanding requests again that may be repeated (reads, writes, flushes, write zeroes,
@@ -18,7 +19,8 @@
 // Submitting and polling allocate nothing.
 //
 // Reading order: transport.go, controller.go (state), boot.go (initialisation), queue.go (rings), submit.go (commands out of
-// requests), poll.go (completions), maintain.go (time), namespace.go and scan.go, then the admin commands.
+// requests), poll.go (completions), maintain.go (time), namespace.go and scan.go, then the admin commands (admin.go,
+// admin_rules.go).
 //
 // Locks: Controller.mu before Queue.mu; neither is held while OnEvent runs.
 package nvme

@@ -2,6 +2,7 @@ package nvme_test
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -103,6 +104,25 @@ func TestRetries(t *testing.T) {
 	r.read(0, b)
 	require.GreaterOrEqual(t, r.clock.Now()-start, 200*time.Millisecond)
 	require.Less(t, r.clock.Now()-start, time.Second)
+}
+
+// TestRetryByStatus: of all status values only those whose cause passes are tried again, and none that says not to.
+func TestRetryByStatus(t *testing.T) {
+	passing := map[spec.Status]bool{ // base 2.0, figures 95 to 98, in numbers
+		0x004: true, 0x021: true, 0x022: true, 0x024: true, 0x082: true, 0x084: true, 0x300: true, 0x303: true, 0x360: true,
+	}
+	r := faultRig(t, setup{})
+	b := r.buf(blockSize, nil)
+	for st := spec.Status(1); st < 0x800; st++ {
+		for _, dnr := range []spec.Status{0, spec.StatusDNR} {
+			before := r.q.Stats().Retries
+			r.soft.Inject(softctrl.Fault{Opcode: spec.CmdRead, Do: softctrl.FailWith, Status: st | dnr})
+			err := r.do(nvme.Request{Op: nvme.OpRead, NS: r.ns, Buf: b})
+			again := passing[st] && dnr == 0
+			require.Equal(t, again, err == nil, "%v", st|dnr)
+			require.Equal(t, again, r.q.Stats().Retries > before, "%v", st|dnr)
+		}
+	}
 }
 
 // TestHang: a command that the controller does not carry out is aborted.
@@ -277,6 +297,29 @@ func TestAdminTimeout(t *testing.T) {
 		require.EqualValues(t, before+1, r.c.Resets())
 	}
 	r.works()
+}
+
+// TestManyCallers: more admin commands at a time than the admin queue holds wait for each other, and leave the driver room.
+func TestManyCallers(t *testing.T) {
+	r := newRig(t, setup{o: nvme.Options{AdminTimeout: time.Hour}}) // every caller's wait makes the clock pass
+	const callers = 60
+	r.soft.Inject(softctrl.Fault{Admin: true, Opcode: spec.AdminGetFeatures, Do: softctrl.Slow, Delay: 500 * time.Millisecond, Times: callers})
+	errs := make(chan error, callers)
+	for range callers {
+		go func() {
+			_, err := r.c.Feature(spec.FeatTemperature, 0, 0, nil)
+			errs <- err
+		}()
+	}
+	for r.soft.Deferred() == 0 {
+		runtime.Gosched()
+	}
+	require.NoError(t, r.soft.Resize(1, 100))
+	for range callers {
+		require.NoError(t, <-errs)
+	}
+	r.settle("no scan", func() bool { return r.saw(nvme.EventNamespaceChanged) })
+	require.Zero(t, r.c.Resets())
 }
 
 // TestResetUnderLoad: outstanding commands of every kind are sent again or fail, none is forgotten.

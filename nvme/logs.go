@@ -29,7 +29,7 @@ func (c *Controller) LogPage(lid uint8, nsid uint32, offset uint64, page []byte,
 			cmd.CDW10 |= 1 << 15
 		}
 		cmd.CDW12, cmd.CDW13 = uint32(offset), uint32(offset>>32)
-		if _, err := c.exchange(cmd, page[:n], c.o.AdminTimeout); err != nil {
+		if _, err := c.Admin(cmd, page[:n]); err != nil {
 			return err
 		}
 		page, offset = page[n:], offset+uint64(n)

@@ -8,8 +8,8 @@ import (
 	"github.com/blobkv/blobkv/nvme/spec"
 )
 
-// Poll takes events and looks after timeouts, failures and resets, one step at a time. It never waits for the controller. It
-// returns why the controller does not work, nil while it works or is being reset.
+// Poll takes events and looks after timeouts, failures and resets, one step at a time. It never waits for the controller, but
+// for Transport.Reset where a controller reset has failed. It returns why the controller does not work, nil while it works or is being reset.
 func (c *Controller) Poll() error {
 	if !c.mu.TryLock() {
 		return nil // somebody else is at it

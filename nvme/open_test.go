@@ -129,6 +129,48 @@ func TestOpenSilent(t *testing.T) {
 	}
 }
 
+// TestOpenSlow: a controller that answers every question just in time is an error in time as well.
+func TestOpenSlow(t *testing.T) {
+	s := setup{o: nvme.Options{AdminTimeout: time.Second}, tr: softctrl.TransportOptions{NoReset: true}}
+	for range 100 {
+		s.cfg.Namespaces = append(s.cfg.Namespaces, softctrl.NamespaceConfig{Storage: ram(t, 1<<16, false)})
+	}
+	s.started = func(c *softctrl.Controller) {
+		c.Inject(softctrl.Fault{Admin: true, Opcode: spec.AdminIdentify, Do: softctrl.Slow, Delay: 900 * time.Millisecond, Times: -1})
+	}
+	r, err := tryRig(t, s)
+	require.ErrorIs(t, err, nvme.ErrTimeout)
+	require.Less(t, r.clock.Now(), 15*time.Second)
+}
+
+// TestTooManyNamespaces: those that the driver does not look at are named as such, and are there when others have left.
+func TestTooManyNamespaces(t *testing.T) {
+	for _, version := range []spec.VS{spec.Version(2, 0, 0), spec.Version(1, 0, 0)} {
+		s := setup{cfg: softctrl.Config{Version: version}}
+		store := ram(t, 1<<16, false)
+		for range 300 {
+			s.cfg.Namespaces = append(s.cfg.Namespaces, softctrl.NamespaceConfig{Storage: store})
+		}
+		r := newRig(t, s)
+		require.Len(t, r.c.Namespaces(), 256)
+		_, err := r.c.Namespace(256)
+		require.NoError(t, err)
+		for _, id := range []uint32{257, 300} {
+			_, err = r.c.Namespace(id)
+			require.ErrorIs(t, err, nvme.ErrNoNamespace)
+			require.ErrorIs(t, err, nvme.ErrUnsupported)
+			require.ErrorContains(t, err, "those below 257")
+		}
+		if version.AtLeast(1, 1) {
+			require.NoError(t, r.c.AttachNamespace(7, false))
+			_, err = r.c.Namespace(257)
+			require.NoError(t, err)
+			_, err = r.c.Namespace(258)
+			require.ErrorIs(t, err, nvme.ErrUnsupported)
+		}
+	}
+}
+
 // TestOpenRefusals: what a controller may refuse does not matter; what it may not is an error.
 func TestOpenRefusals(t *testing.T) {
 	for _, c := range []struct {

@@ -54,10 +54,35 @@ func TestQuirks(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	for _, vendor := range []uint16{0x1C58, stranger} {
-		r := newRig(t, setup{cfg: posing(vendor, "HUSPR3238ADP301", nil)})
-		before := r.clock.Now()
-		require.NoError(t, r.c.Reset())
-		require.Equal(t, vendor != stranger, r.clock.Now()-before >= 2300*time.Millisecond)
+}
+
+// TestDelayAfterDisable: a controller that hangs when CSTS is read too early is not asked, in a reset and in Close.
+func TestDelayAfterDisable(t *testing.T) {
+	for _, vendor := range []uint16{0x1C58, 0x1234} {
+		var clock *fakeClock
+		disabled, early := time.Duration(-1), 0
+		h := &hooked{load: func(offset uint32, v uint64) uint64 {
+			if offset == spec.RegCSTS && disabled >= 0 && clock.Now()-disabled < 2300*time.Millisecond {
+				early++
+			}
+			return v
+		}}
+		c, fake, err := openHooked(t, posing(vendor, "HUSPR3238ADP301", nil), h)
+		require.NoError(t, err)
+		clock = fake
+		h.store = func(offset uint32, v uint64) bool {
+			if offset == spec.RegCC {
+				disabled = -1
+				if !spec.CC(v).EN() {
+					disabled = clock.Now()
+				}
+			}
+			return true
+		}
+		for _, stop := range []func() error{c.Reset, c.Close} {
+			early = 0
+			require.NoError(t, stop())
+			require.Equal(t, vendor == 0x1234, early > 0)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/blobkv/blobkv/nvme/spec"
 )
@@ -18,6 +19,8 @@ type scanState struct {
 	found  map[uint32]*NamespaceInfo
 	bad    map[uint32]error
 	limits commandLimits
+	beyond uint32        // the first one that is not looked at, 0 is none
+	until  time.Duration // when all of it is to be over
 }
 
 // rawNamespace is what the controller says of one namespace.
@@ -37,16 +40,19 @@ type commandLimits struct {
 	zoned spec.ZonedController
 }
 
-// maxNamespaces bounds how many namespaces the driver looks at; those with the lowest identifiers are taken.
+// maxNamespaces bounds how many namespaces the driver looks at; those with the lowest identifiers are taken. scanTimeouts is
+// how many times Options.AdminTimeout a scan may take: a controller that answers each question late must not take hours.
 const (
 	maxNamespaces  = 256
+	scanTimeouts   = 10
 	namespaceBytes = 1024 // of memory for each, roughly
 )
 
 // beginScan starts a scan; changed reads the log of changed namespaces first, which lets the controller report more.
 func (c *Controller) beginScan(changed bool) error {
 	s := &c.scan
-	s.ids, s.next = s.ids[:0], 0
+	s.ids, s.next, s.beyond = s.ids[:0], 0, 0
+	s.until = c.now + scanTimeouts*c.o.AdminTimeout
 	s.found, s.bad, s.limits = map[uint32]*NamespaceInfo{}, map[uint32]error{}, commandLimits{}
 	if !changed {
 		return s.askLimits()
@@ -91,8 +97,12 @@ func identify(cns uint32, nsid uint32, csi uint8) spec.Command {
 // askList asks which namespaces are active, from the last one that is known on.
 func (s *scanState) askList() error {
 	if !s.c.vs.AtLeast(1, 1) {
-		for id := uint32(1); id <= min(s.c.ident.Load().NN, maxNamespaces); id++ {
+		nn := s.c.ident.Load().NN
+		for id := uint32(1); id <= min(nn, maxNamespaces); id++ {
 			s.ids = append(s.ids, id)
+		}
+		if nn > maxNamespaces {
+			s.beyond = maxNamespaces + 1
 		}
 		return s.askNamespace()
 	}
@@ -113,7 +123,7 @@ func (s *scanState) takeList(last uint32) error {
 	}
 	s.ids = append(s.ids, ids...)
 	if len(s.ids) > maxNamespaces {
-		s.ids = s.ids[:maxNamespaces]
+		s.beyond, s.ids = s.ids[maxNamespaces], s.ids[:maxNamespaces]
 	} else if len(ids) == spec.ActiveListEntries {
 		return s.askList()
 	}
@@ -123,8 +133,12 @@ func (s *scanState) takeList(last uint32) error {
 // askNamespace asks for the identify data of the next namespace.
 func (s *scanState) askNamespace() error {
 	if s.next == len(s.ids) {
+		s.c.beyond = s.beyond
 		s.c.publish(s.found, s.bad)
 		return nil
+	}
+	if s.c.now > s.until {
+		return fmt.Errorf("identifying namespaces, %d of %d after %d times the time of a command: %w", s.next, len(s.ids), scanTimeouts, ErrTimeout)
 	}
 	s.raw = rawNamespace{id: s.ids[s.next]}
 	s.next++
@@ -280,7 +294,7 @@ func (c *Controller) Identified(cns, nsid uint32, csi uint8, page []byte) (uint3
 	if len(page) != spec.IdentifySize {
 		return 0, fmt.Errorf("identify into %d bytes, want %d: %w", len(page), spec.IdentifySize, ErrInvalid)
 	}
-	return c.exchange(identify(cns, nsid, csi), page, c.o.AdminTimeout)
+	return c.Admin(identify(cns, nsid, csi), page)
 }
 
 // AttachedControllers returns the identifiers of the controllers a namespace is attached to.

@@ -31,7 +31,9 @@ type Transport interface {
 	Vectors() int
 	// Interrupt makes the vector signal an eventfd(2) that the caller owns; -1 ends it.
 	Interrupt(vector int, eventfd int) error
-	// Reset resets the whole function, where the transport can (PCI function level reset); ErrUnsupported where it cannot.
+	// Reset resets the whole function, where the transport can (PCI function level reset); ErrUnsupported where it cannot. It
+	// waits for that, and Controller.Poll with it, after a controller reset that failed: the bound is the transport's, on PCI that
+	// of the kernel, which gives a function up to a minute to answer again.
 	Reset() error
 	// Close ends the controller's access to all memory and releases everything. The controller is to be disabled before.
 	Close() error

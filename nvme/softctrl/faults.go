@@ -155,6 +155,13 @@ func (c *Controller) suffer(f *Fault, sq *subQueue, cmd *spec.Command) {
 	}
 }
 
+// Deferred is how many commands are kept, slow ones and those that hang.
+func (c *Controller) Deferred() int {
+	c.script.mu.Lock()
+	defer c.script.mu.Unlock()
+	return len(c.script.deferred)
+}
+
 // late carries out slow commands whose time has come.
 func (c *Controller) late() {
 	if c.busy.Load() == 0 {
