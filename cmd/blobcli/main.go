@@ -15,12 +15,20 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // the second one ends the program as it is
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// holdOn keeps a second interrupt from ending a command that others depend on, until it has come to its end.
+func holdOn() (release func()) {
+	dropped := make(chan os.Signal, 1)
+	signal.Notify(dropped, os.Interrupt, syscall.SIGTERM)
+	return func() { signal.Stop(dropped) }
 }
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
+	c := &cli{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
 	root := c.command()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -55,6 +63,7 @@ func version() string {
 
 // cli is what every command shares: the streams and the global flags.
 type cli struct {
+	ctx            context.Context // ends when the user interrupts
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	device         string
