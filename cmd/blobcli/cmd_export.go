@@ -63,7 +63,6 @@ func (c *cli) export(ctx context.Context, args []string, f exportFlags) error {
 	if err != nil {
 		return err
 	}
-	defer holdOn()()
 	says := make(chan string, 64)
 	storage := exportStorage{dev, func(text string) {
 		select {

@@ -51,7 +51,6 @@ func (c *cli) mount(ctx context.Context, dir string, rw bool) error {
 	if err != nil {
 		return err
 	}
-	defer holdOn()()
 	view := mountView{c.device, dir, rw}
 	o := fusemount.Options{Source: c.device, Writable: rw, Umask: currentUmask(), Log: c.complain}
 	mounted := false

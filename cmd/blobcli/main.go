@@ -15,15 +15,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // the second one ends the program as it is
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-}
-
-// holdOn keeps a second interrupt from ending a command that others depend on, until it has come to its end.
-func holdOn() (release func()) {
-	dropped := make(chan os.Signal, 1)
-	signal.Notify(dropped, os.Interrupt, syscall.SIGTERM)
-	return func() { signal.Stop(dropped) }
 }
 
 // run executes one command line and returns the exit code.

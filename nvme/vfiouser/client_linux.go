@@ -58,14 +58,17 @@ func newClient(name string, fd int, o Options) (*Client, error) {
 	return c, nil
 }
 
-// connect waits while the server's queue of connections is full.
+// connect waits while the server's queue of connections is full, until the deadline or the end of the context.
 func connect(ctx context.Context, path string, deadline time.Time) (int, error) {
 	for {
 		fd, err := dial(path)
 		if err == nil {
 			return fd, nil
 		}
-		if !errors.Is(err, unix.EAGAIN) || !time.Now().Before(deadline) || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		if !errors.Is(err, unix.EAGAIN) || !time.Now().Before(deadline) {
 			return -1, fmt.Errorf("connecting to %s: %w", path, explain(path, err))
 		}
 		time.Sleep(10 * time.Millisecond)
