@@ -1,6 +1,7 @@
 package nvme
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -114,6 +115,7 @@ func open(t Transport, o Options) (*Controller, error) {
 	if m, ok := t.(Masker); ok && m.Masks() {
 		c.masker = m
 	}
+	defer AbortAfter(o.Context, t)()
 	if err := c.allocate(); err != nil {
 		return nil, joinErrors(err, c.releaseAll())
 	}
@@ -128,11 +130,23 @@ func open(t Transport, o Options) (*Controller, error) {
 		if state == stateRunning {
 			return c, nil
 		}
+		if err := o.Context.Err(); state != stateFailed && err != nil {
+			state, why = stateFailed, err
+		}
 		if state == stateFailed {
 			return nil, joinErrors(why, c.releaseAll())
 		}
 		c.idle(i)
 	}
+}
+
+// AbortAfter aborts a transport that can be aborted once the context ends, unless the function that it returns was called before.
+func AbortAfter(ctx context.Context, t Transport) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		if a, ok := t.(Aborter); ok {
+			a.Abort(ctx.Err())
+		}
+	})
 }
 
 // allocate takes the memory that does not depend on the controller.

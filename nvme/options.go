@@ -1,6 +1,7 @@
 package nvme
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"time"
@@ -8,6 +9,8 @@ import (
 
 // Options of Open. The zero value is good for most.
 type Options struct {
+	// Context ends Open early; nil is never. It means nothing afterwards.
+	Context context.Context
 	// Queues is how many I/O queue pairs to ask the controller for; it may grant fewer. 0 is one for each P.
 	Queues int
 	// Depth is the size of the rings of a queue pair in entries; one fewer commands are outstanding at most. 0 is 128. The
@@ -60,6 +63,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Queues < 0 || o.Queues > maxQueues || o.Depth < 0 || o.Depth > maxDepth || o.MaxTransfer < 0 {
 		return o, fmt.Errorf("%d queues of depth %d, transfers of %d bytes: at most %d queues of depth %d: %w",
 			o.Queues, o.Depth, o.MaxTransfer, maxQueues, maxDepth, ErrInvalid)
+	}
+	if o.Context == nil {
+		o.Context = context.Background()
 	}
 	orElse(&o.Queues, min(runtime.GOMAXPROCS(0), maxQueues))
 	orElse(&o.Depth, defaultDepth)

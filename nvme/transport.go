@@ -57,6 +57,12 @@ type Masker interface {
 	Mask(vector int, masked bool) error
 }
 
+// Aborter is a Transport whose methods may wait for somebody who does not answer: another process.
+type Aborter interface {
+	// Abort ends all waiting: the controller is gone, for that cause. It still has to be closed.
+	Abort(cause error)
+}
+
 // DMA is memory that a controller reaches.
 type DMA struct {
 	Bytes []byte // page aligned

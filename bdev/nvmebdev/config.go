@@ -1,6 +1,7 @@
 package nvmebdev
 
 import (
+	"context"
 	"time"
 
 	"github.com/blobkv/blobkv/bdev"
@@ -8,6 +9,8 @@ import (
 
 // Config of Open and New. The zero value opens the only namespace of a controller for reading and writing.
 type Config struct {
+	// Context ends Open early; nil is never. It means nothing afterwards.
+	Context context.Context
 	// Namespace is the identifier of the namespace; 0 is the only one there is.
 	Namespace uint32
 	// ReadOnly changes nothing on the namespace and admits other readers.

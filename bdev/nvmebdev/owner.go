@@ -1,6 +1,8 @@
 package nvmebdev
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -61,7 +63,7 @@ func acquire(name string, c Config) (*owner, error) {
 			return nil, fmt.Errorf("%s: %w: %w", target, bdev.ErrUnsupported, err)
 		}
 	}
-	t, err := target.Open()
+	t, err := target.Open(cmp.Or(c.Context, context.Background()))
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +84,7 @@ func newOwner(t nvme.Transport, k kind, c Config) (*owner, error) {
 	o := &owner{t: t, kind: k, refs: 1}
 	o.mu.backends = make(map[*Backend]struct{})
 	options := nvme.Options{
-		Queues: c.Queues, IOTimeout: c.IOTimeout, AbortTimeout: c.AbortTimeout, AdminTimeout: c.AdminTimeout,
+		Context: c.Context, Queues: c.Queues, IOTimeout: c.IOTimeout, AbortTimeout: c.AbortTimeout, AdminTimeout: c.AdminTimeout,
 		KeepAlive: keepAlive, OnEvent: o.event,
 	}
 	if options.Queues == 0 {

@@ -1,6 +1,7 @@
 package open
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,6 +25,8 @@ type Options struct {
 	Size     int64       // bytes; used when the name gives no size
 	Policy   bdev.Policy // used when the name gives none
 	Channels int         // used when the name gives none
+
+	Context context.Context // ends the wait for a device that does not answer, nil: never; it means nothing afterwards
 }
 
 // Device opens the device of a name. A new image file is made only with Create, for its owner alone (0600), sparse, of
@@ -96,7 +99,7 @@ func openBackend(s Spec, o Options) (backend, error) {
 }
 
 func nvmeConfig(s Spec, o Options) nvmebdev.Config {
-	return nvmebdev.Config{Namespace: s.Namespace, ReadOnly: o.ReadOnly, Queues: s.Queues, Policy: *s.Policy}
+	return nvmebdev.Config{Context: o.Context, Namespace: s.Namespace, ReadOnly: o.ReadOnly, Queues: s.Queues, Policy: *s.Policy}
 }
 
 // asBackend keeps a nil pointer from becoming a non-nil interface.

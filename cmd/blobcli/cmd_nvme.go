@@ -44,11 +44,12 @@ func (c *cli) withController(name string, f func(*nvme.Controller) error) error 
 	if err != nil {
 		return err
 	}
-	t, err := target.Open()
+	t, err := target.Open(c.ctx)
 	if err != nil {
 		return err
 	}
-	ctrl, err := nvme.Open(t, nvme.Options{Queues: askedQueues})
+	defer nvme.AbortAfter(c.ctx, t)() // of these commands none has anything to bring to an end
+	ctrl, err := nvme.Open(t, nvme.Options{Context: c.ctx, Queues: askedQueues})
 	if err != nil {
 		return err
 	}

@@ -14,11 +14,12 @@ import (
 	"github.com/blobkv/blobkv/blobstore"
 )
 
-// openDevice opens the device of --device.
+// openDevice opens the device of --device, unless the user interrupts.
 func (c *cli) openDevice(o open.Options) (*bdev.Device, error) {
 	if c.device == "" {
 		return nil, usagef("which device? pass -d, for example -d aio:/tmp/store.img")
 	}
+	o.Context = c.ctx
 	return open.Device(c.device, o)
 }
 

@@ -20,7 +20,7 @@ func main() {
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
+	c := &cli{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
 	root := c.command()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -55,6 +55,7 @@ func version() string {
 
 // cli is what every command shares: the streams and the global flags.
 type cli struct {
+	ctx            context.Context // ends when the user interrupts
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	device         string

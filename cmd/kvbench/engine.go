@@ -36,6 +36,8 @@ type engineProcess struct {
 	outMu sync.Mutex
 	stop  atomic.Bool // the parent has gone or wants us gone
 
+	opening atomic.Bool // the store is not open yet: there is nothing to close
+
 	cfg    *engineConfig
 	values *valuePool
 	store  store // nil while closed
@@ -68,6 +70,9 @@ func (e *engineProcess) receive(stdin io.Reader, requests chan<- request) {
 		var req request
 		if err := dec.Decode(&req); err != nil {
 			e.stop.Store(true)
+			if e.opening.Load() {
+				os.Exit(exitFailed) // a device that does not answer is waited for long
+			}
 			return
 		}
 		requests <- req
@@ -132,19 +137,9 @@ func (e *engineProcess) prepare(req request) error {
 			return err
 		}
 	}
-	if req.Wipe {
-		if err := e.cfg.Place.wipe(); err != nil {
-			return err
-		}
-	}
 	if e.store == nil {
-		if err := e.open(req); err != nil {
+		if err := e.makeStore(req, b); err != nil {
 			return err
-		}
-		if b.files {
-			if err := e.openFiles(); err != nil {
-				return err
-			}
 		}
 	}
 	if err := primeLogs(e.store, b.log, e.cfg.WriteBufferSize, &e.stop); err != nil {
@@ -154,6 +149,21 @@ func (e *engineProcess) prepare(req request) error {
 		return err
 	}
 	return e.cfg.Place.sync()
+}
+
+// makeStore opens the store, after wiping it if asked to, and the files below it for the benchmarks of those.
+func (e *engineProcess) makeStore(req request, b *benchmark) error {
+	e.opening.Store(true)
+	defer e.opening.Store(false)
+	if req.Wipe {
+		if err := e.cfg.Place.wipe(); err != nil {
+			return err
+		}
+	}
+	if err := e.open(req); err != nil || !b.files {
+		return err
+	}
+	return e.openFiles()
 }
 
 func (e *engineProcess) open(req request) error {

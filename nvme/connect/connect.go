@@ -5,6 +5,7 @@
 package connect
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -55,15 +56,16 @@ func (t Target) String() string {
 	return t.PCI
 }
 
-// Open opens the transport. Nothing is written to the controller.
-func (t Target) Open() (nvme.Transport, error) {
+// Open opens the transport. Nothing is written to the controller. The context ends the wait for a server, and means nothing
+// afterwards.
+func (t Target) Open(ctx context.Context) (nvme.Transport, error) {
 	if t.Socket == "" {
 		return opened(vfio.Open(t.PCI, vfio.Options{}))
 	}
 	deadline := time.Now().Add(patience)
 	for wait := time.Millisecond; ; wait *= 2 {
-		c, err := vfiouser.Open(t.Socket, vfiouser.Options{})
-		if !errors.Is(err, vfiouser.ErrInUse) || time.Now().Add(wait).After(deadline) {
+		c, err := vfiouser.Open(t.Socket, vfiouser.Options{Context: ctx})
+		if !errors.Is(err, vfiouser.ErrInUse) || time.Now().Add(wait).After(deadline) || ctx.Err() != nil {
 			return opened(c, err)
 		}
 		time.Sleep(wait)

@@ -34,10 +34,10 @@ func TestParse(t *testing.T) {
 }
 
 func TestOpenWhatIsNotThere(t *testing.T) {
-	tr, err := Target{Socket: filepath.Join(t.TempDir(), "nothing")}.Open()
+	tr, err := Target{Socket: filepath.Join(t.TempDir(), "nothing")}.Open(t.Context())
 	require.Error(t, err)
 	require.Nil(t, tr)
-	tr, err = Target{PCI: "ffff:ff:1f.7"}.Open()
+	tr, err = Target{PCI: "ffff:ff:1f.7"}.Open(t.Context())
 	require.Nil(t, tr)
 	require.True(t, errors.Is(err, vfio.ErrNotFound) || errors.Is(err, nvme.ErrUnsupported), "%v", err)
 }

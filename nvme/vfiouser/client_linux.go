@@ -1,6 +1,7 @@
 package vfiouser
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -32,13 +33,14 @@ type Client struct {
 var (
 	_ nvme.Transport = (*Client)(nil)
 	_ nvme.Sleeper   = (*Client)(nil)
+	_ nvme.Aborter   = (*Client)(nil)
 )
 
 // Open connects to the controller of a folder that holds the socket "cntrl", or of the path to a socket, and readies it
 // for DMA. ErrInUse when another client has it.
 func Open(name string, o Options) (*Client, error) {
 	o = o.withDefaults()
-	fd, err := connect(SocketPath(name), time.Now().Add(o.Timeout))
+	fd, err := connect(o.Context, SocketPath(name), time.Now().Add(o.Timeout))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -47,20 +49,25 @@ func Open(name string, o Options) (*Client, error) {
 
 // newClient takes a connected socket over.
 func newClient(name string, fd int, o Options) (*Client, error) {
+	o = o.withDefaults()
 	c := &Client{name: name, o: o, memory: newMemoryTable(), shared: sharedWindows{buffers: make(map[uint64]int)}}
 	c.link = newLink(newSocket(fd), o.Timeout, c.memory.serve)
+	defer nvme.AbortAfter(o.Context, c)()
 	if err := c.setUp(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), c.Close())
 	}
 	return c, nil
 }
 
-// connect waits while the server's queue of connections is full.
-func connect(path string, deadline time.Time) (int, error) {
+// connect waits while the server's queue of connections is full, until the deadline or the end of the context.
+func connect(ctx context.Context, path string, deadline time.Time) (int, error) {
 	for {
 		fd, err := dial(path)
 		if err == nil {
 			return fd, nil
+		}
+		if ctx.Err() != nil {
+			err = ctx.Err()
 		}
 		if !errors.Is(err, unix.EAGAIN) || !time.Now().Before(deadline) {
 			return -1, fmt.Errorf("connecting to %s: %w", path, explain(path, err))
@@ -232,6 +239,9 @@ func (c *Client) Wake() error {
 	}
 	return nil
 }
+
+// Abort ends the connection. Whoever waits for the server gets the cause.
+func (c *Client) Abort(cause error) { c.link.fail(cause) }
 
 // Vectors is how many MSI-X vectors there are.
 func (c *Client) Vectors() int { return c.vectors }

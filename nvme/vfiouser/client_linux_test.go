@@ -386,7 +386,7 @@ func TestLongPath(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 40))
 	s, err := Listen(dir, newFake(), ServerOptions{})
 	require.NoError(t, err)
-	fd, err := connect(s.Path(), time.Now())
+	fd, err := connect(t.Context(), s.Path(), time.Now())
 	require.NoError(t, err)
 	require.NoError(t, unix.Close(fd))
 	require.NoError(t, s.Close())

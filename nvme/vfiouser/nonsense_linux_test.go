@@ -113,7 +113,7 @@ func TestNonsenseClient(t *testing.T) {
 		"too many descriptors":    {[][]byte{version}, fds, "file descriptors"},
 		"a command without reply": {[][]byte{version, raw(1, wire.CmdReset, wire.FlagNoReply, nothing{})}, nil, "it has ended the connection"},
 	} {
-		fd, err := connect(v.Path(), time.Now().Add(10*time.Second))
+		fd, err := connect(t.Context(), v.Path(), time.Now().Add(10*time.Second))
 		require.NoError(t, err, name)
 		s := newSocket(fd)
 		for _, b := range c.sent {
@@ -128,14 +128,14 @@ func TestNonsenseClient(t *testing.T) {
 		require.Contains(t, v.wait(t, "client gone"), c.want, name)
 	}
 	// A client that begins a message and does not go on, and one that does not read.
-	fd, err := connect(v.Path(), time.Now().Add(10*time.Second))
+	fd, err := connect(t.Context(), v.Path(), time.Now().Add(10*time.Second))
 	require.NoError(t, err)
 	s := newSocket(fd)
 	require.NoError(t, s.send(version[:20], nil, time.Now().Add(time.Second)))
 	require.Contains(t, v.wait(t, "client gone"), "timed out")
 	require.NoError(t, s.close())
 
-	fd, err = connect(v.Path(), time.Now().Add(10*time.Second))
+	fd, err = connect(t.Context(), v.Path(), time.Now().Add(10*time.Second))
 	require.NoError(t, err)
 	s = newSocket(fd)
 	require.NoError(t, s.send(version, nil, time.Now().Add(time.Second)))

@@ -1,9 +1,14 @@
 package vfiouser
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Options of Open. The zero value is a good choice.
 type Options struct {
+	// Context ends Open early; nil is never. It means nothing afterwards.
+	Context context.Context
 	// HugePages puts DMA memory into huge pages, in units of 2 MiB. Open succeeds without any; Alloc fails then.
 	HugePages bool
 	// Timeout is how long the server may take to answer a message, 10 s when zero. A server that does not is gone.
@@ -15,6 +20,9 @@ const defaultTimeout = 10 * time.Second
 func (o Options) withDefaults() Options {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
+	}
+	if o.Context == nil {
+		o.Context = context.Background()
 	}
 	return o
 }
