@@ -31,7 +31,6 @@ type medium struct {
 	p             pacer
 	now           time.Duration
 	takes, lateBy time.Duration
-	sleeps        int // waits that slept
 	slept         bool
 }
 
