@@ -3,6 +3,7 @@ package nvme_test
 import (
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -299,11 +300,24 @@ func TestAdminTimeout(t *testing.T) {
 	r.works()
 }
 
+// countingClock counts who waits.
+type countingClock struct {
+	fakeClock
+	sleeps atomic.Int64
+}
+
+func (c *countingClock) Sleep(d time.Duration) {
+	c.sleeps.Add(1)
+	c.fakeClock.Sleep(d)
+	runtime.Gosched()
+}
+
 // TestManyCallers: more admin commands at a time than the admin queue holds wait for each other, and leave the driver room.
 func TestManyCallers(t *testing.T) {
-	r := newRig(t, setup{o: nvme.Options{AdminTimeout: time.Hour}}) // every caller's wait makes the clock pass
-	const callers = 60
-	r.soft.Inject(softctrl.Fault{Admin: true, Opcode: spec.AdminGetFeatures, Do: softctrl.Slow, Delay: 500 * time.Millisecond, Times: callers})
+	const callers, ring = 60, 32
+	clock := &countingClock{} // the driver's; that of the controller stands still until the test lets it pass
+	r := newRig(t, setup{o: nvme.Options{AdminTimeout: 1000 * time.Hour, Clock: clock}})
+	r.soft.Inject(softctrl.Fault{Admin: true, Opcode: spec.AdminGetFeatures, Do: softctrl.Slow, Delay: time.Hour, Times: callers})
 	errs := make(chan error, callers)
 	for range callers {
 		go func() {
@@ -311,14 +325,19 @@ func TestManyCallers(t *testing.T) {
 			errs <- err
 		}()
 	}
-	for r.soft.Deferred() == 0 {
+	for tried := clock.sleeps.Load() + 100*callers; clock.sleeps.Load() < tried || r.soft.Deferred() < ring/2; {
 		runtime.Gosched()
 	}
+	require.Equal(t, ring/2, r.soft.Deferred())
 	require.NoError(t, r.soft.Resize(1, 100))
+	r.settle("no scan", func() bool { return r.saw(nvme.EventNamespaceChanged) })
+	for len(errs) < callers {
+		r.clock.Sleep(time.Hour)
+		runtime.Gosched()
+	}
 	for range callers {
 		require.NoError(t, <-errs)
 	}
-	r.settle("no scan", func() bool { return r.saw(nvme.EventNamespaceChanged) })
 	require.Zero(t, r.c.Resets())
 }
 
