@@ -14,8 +14,8 @@
 //
 // A poller that is to sleep needs an interrupt. Interrupts cost a system call or more for every completion, also while
 // polling, so a queue has one only where that pays: with the policy sleep, and with adaptive on PCI, provided the
-// controller has a vector for it. With adaptive it is masked while the poller spins. Elsewhere Wait sleeps in short steps that grow; before, it rings the doorbell of a
-// controller behind a socket once more, because that one may sleep.
+// controller has a vector for it. With adaptive it is masked while the poller spins. Elsewhere Wait sleeps in short steps
+// that grow; before, it rings the doorbell of a controller behind a socket once more, because that one may sleep.
 //
 // # Health, timeouts, removal
 //

@@ -92,6 +92,9 @@ func mapPages(n int) ([]byte, error) {
 	if !shared.on.Load() {
 		return unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	}
+	if n > ShareWindow {
+		return nil, fmt.Errorf("%d bytes in one piece of shareable memory, at most %d: %w", n, ShareWindow, unix.EINVAL)
+	}
 	shared.Lock()
 	defer shared.Unlock()
 	at := shared.end
