@@ -99,8 +99,11 @@ func (n *NamespaceInfo) judgeFeatures(c *Controller) {
 		if n.AtomicCompare > 0 {
 			n.AtomicCompare = max(n.AtomicCompare, uint64(id.NACWU)+1)
 		}
-		if id.NABSPF != 0 { // within atomic boundaries only, which the driver does not keep to
-			n.AtomicPower = min(n.AtomicPower, 1)
+		if id.NABSN != 0 { // within atomic boundaries only, which the driver does not keep to
+			n.AtomicWrite = 1
+		}
+		if id.NABSPF != 0 {
+			n.AtomicPower = 1
 		}
 	}
 	n.UnmapGranule, n.WriteGranule = 1, 1
