@@ -2,6 +2,7 @@ package nvme_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -196,6 +197,68 @@ func TestEvents(t *testing.T) {
 	require.NoError(t, r.c.Reset())
 	r.soft.Health(spec.WarnReadOnly)
 	expect(nvme.EventHealth)
+}
+
+// TestEventKinds: what the controller reports arrives as what it is, as it was sent, and again after its log was read.
+func TestEventKinds(t *testing.T) {
+	r := newRig(t, setup{})
+	for _, c := range []struct {
+		raw  spec.AsyncEvent
+		want nvme.EventKind
+	}{
+		{spec.MakeAsyncEvent(spec.EventError, 3, spec.LogError), nvme.EventError},
+		{spec.MakeAsyncEvent(spec.EventHealth, 1, spec.LogSMART), nvme.EventHealth},
+		{spec.MakeAsyncEvent(spec.EventNotice, spec.NoticeFirmware, spec.LogFirmware), nvme.EventFirmware},
+		{spec.MakeAsyncEvent(spec.EventNotice, spec.NoticeTelemetry, spec.LogEffects), nvme.EventOther},
+		{spec.MakeAsyncEvent(spec.EventImmediate, 0, spec.LogSanitize), nvme.EventOther},
+		{spec.MakeAsyncEvent(spec.EventVendor, 9, 0), nvme.EventOther},
+	} {
+		for range 2 {
+			r.events = nil
+			r.soft.Event(c.raw)
+			r.settle(c.want.String(), func() bool { return len(r.events) > 0 })
+			require.Equal(t, []nvme.Event{{Kind: c.want, Raw: c.raw}}, r.events)
+			require.NoError(t, r.c.LogPage(c.raw.Log(), spec.BroadcastNSID, 0, make([]byte, 512), false))
+		}
+	}
+}
+
+// TestEventChoice: the driver asks for the notices that it knows, as far as the controller has them (OAES), and all warnings.
+func TestEventChoice(t *testing.T) {
+	for oaes, want := range map[uint32]uint32{0: 0x1F, 1 << 8: 0x11F, ^uint32(0): 0x31F} {
+		w := &watch{}
+		lie := lying(spec.CNSController, 0, func(b []byte) { binary.LittleEndian.PutUint32(b[92:], oaes) })
+		newRig(t, setup{cfg: softctrl.Config{Observe: w.observe, MangleIdentify: lie}})
+		var asked []uint32
+		for _, c := range w.takeAdmin(spec.AdminSetFeatures) {
+			if c.CDW10 == spec.FeatAsyncEvents {
+				asked = append(asked, c.CDW11)
+			}
+		}
+		require.Equal(t, []uint32{want}, asked)
+	}
+}
+
+// TestManyChanges: more namespaces change than the log of changes holds.
+func TestManyChanges(t *testing.T) {
+	var s setup
+	store := ram(t, 1<<16, false)
+	for range spec.ActiveListEntries + 1 {
+		s.cfg.Namespaces = append(s.cfg.Namespaces, softctrl.NamespaceConfig{Storage: store})
+	}
+	r := newRig(t, s)
+	require.NoError(t, r.soft.Resize(5, 100))
+	ids, all, err := r.c.ChangedNamespaces()
+	require.NoError(t, err)
+	require.False(t, all)
+	require.Equal(t, []uint32{5}, ids)
+	for id := range uint32(len(s.cfg.Namespaces)) {
+		require.NoError(t, r.soft.Resize(id+1, 50))
+	}
+	ids, all, err = r.c.ChangedNamespaces()
+	require.NoError(t, err)
+	require.True(t, all)
+	require.Empty(t, ids)
 }
 
 func TestKeepAlive(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/blobkv/blobkv/internal/dmabuf"
 	"github.com/blobkv/blobkv/nvme"
 	"github.com/blobkv/blobkv/nvme/softctrl"
+	"github.com/blobkv/blobkv/nvme/spec"
 )
 
 // fakeClock passes only when somebody sleeps.
@@ -173,6 +174,43 @@ func (r *rig) settle(what string, cond func() bool) {
 	for deadline := r.clock.Now() + time.Minute; !cond(); r.clock.Sleep(time.Millisecond) {
 		require.Less(r.t, r.clock.Now(), deadline, what)
 		_ = r.c.Poll()
+	}
+}
+
+// watch keeps the commands that a controller is given.
+type watch struct{ admin, io []spec.Command }
+
+func (w *watch) observe(sqid uint16, cmd spec.Command) {
+	if sqid == 0 {
+		w.admin = append(w.admin, cmd)
+	} else {
+		w.io = append(w.io, cmd)
+	}
+}
+
+// takeAdmin returns the admin commands of an opcode, takeIO all I/O commands; both forget everything.
+func (w *watch) takeAdmin(opcode uint8) (cmds []spec.Command) {
+	for _, c := range w.admin {
+		if c.Opcode == opcode {
+			cmds = append(cmds, c)
+		}
+	}
+	*w = watch{}
+	return cmds
+}
+
+func (w *watch) takeIO() []spec.Command {
+	cmds := w.io
+	*w = watch{}
+	return cmds
+}
+
+// lying makes a controller say something else in one of its identify data structures.
+func lying(cns, csi uint8, lie func(page []byte)) func(cns, csi uint8, nsid uint32, page []byte) {
+	return func(c, set uint8, _ uint32, page []byte) {
+		if c == cns && set == csi && lie != nil {
+			lie(page)
+		}
 	}
 }
 

@@ -31,10 +31,11 @@ func TestInterrupts(t *testing.T) {
 	fd, signals := newEvent(t)
 	r := newRig(t, setup{cfg: softctrl.Config{Vectors: 3}, queue: nvme.QueueOptions{EventFD: fd}})
 	require.Zero(t, signals())
-	for range 3 {
+	for _, stuck := range []softctrl.Stuck{softctrl.StuckEnabled, softctrl.NotStuck, softctrl.NotStuck} {
 		reqs := r.start(5, nvme.OpRead)
 		require.EqualValues(t, 5, signals())
 		r.finish(reqs)
+		r.soft.SetStuck(stuck) // which a reset of the function cures, and with it nobody listens any more
 		require.NoError(t, r.c.Reset())
 	}
 	second, err := r.c.OpenQueue(nvme.QueueOptions{EventFD: fd})

@@ -99,8 +99,11 @@ func (n *NamespaceInfo) judgeFeatures(c *Controller) {
 		if n.AtomicCompare > 0 {
 			n.AtomicCompare = max(n.AtomicCompare, uint64(id.NACWU)+1)
 		}
-		if id.NABSPF != 0 { // within atomic boundaries only, which the driver does not keep to
-			n.AtomicPower = min(n.AtomicPower, 1)
+		if id.NABSN != 0 { // within atomic boundaries only, which the driver does not keep to
+			n.AtomicWrite = 1
+		}
+		if id.NABSPF != 0 {
+			n.AtomicPower = 1
 		}
 	}
 	n.UnmapGranule, n.WriteGranule = 1, 1
@@ -129,9 +132,10 @@ func (n *NamespaceInfo) judgeLimits(c *Controller, limits *commandLimits) {
 	if limits.known {
 		unlimited = maxBlocks
 	}
-	n.perCmd[OpWriteZeroes] = n.sizeLimit(l.WZSL, unlimited)
-	n.perCmd[OpVerify] = n.sizeLimit(l.VSL, unlimited)
-	n.perCmd[OpWriteUncorrectable] = n.sizeLimit(l.WUSL, unlimited)
+	bs := uint64(n.BlockSize)
+	n.perCmd[OpWriteZeroes] = sizeLimit(l.WZSL, bs, unlimited)
+	n.perCmd[OpVerify] = sizeLimit(l.VSL, bs, unlimited)
+	n.perCmd[OpWriteUncorrectable] = sizeLimit(l.WUSL, bs, unlimited)
 	n.perCmd[OpDeallocate] = math.MaxUint32
 	if l.DMRSL != 0 {
 		n.perCmd[OpDeallocate] = uint64(l.DMRSL)
@@ -155,12 +159,12 @@ func (n *NamespaceInfo) judgeLimits(c *Controller, limits *commandLimits) {
 // maxBlocks is what the 16 bits of NLB, zero-based, count.
 const maxBlocks = 1 << 16
 
-// sizeLimit is a limit given as log2 of pages, in blocks.
-func (n *NamespaceInfo) sizeLimit(shift uint8, none uint64) uint64 {
+// sizeLimit is a limit given as log2 of pages, in blocks of some bytes.
+func sizeLimit(shift uint8, blockBytes, none uint64) uint64 {
 	if shift == 0 || shift > 40 {
 		return none
 	}
-	return min(max(pageSize<<shift/uint64(n.BlockSize), 1), maxBlocks)
+	return min(max(pageSize<<shift/blockBytes, 1), maxBlocks)
 }
 
 func (n *NamespaceInfo) judgeOps(c *Controller, ctrl *spec.IdentifyController) {
@@ -198,7 +202,7 @@ func (n *NamespaceInfo) judgeZones(c *Controller, raw *rawNamespace, limits *com
 	}
 	n.MaxAppend = n.perCmd[OpZoneAppend]
 	if s := limits.zoned.ZASL; s != 0 {
-		n.MaxAppend = min(n.MaxAppend, n.sizeLimit(s, maxBlocks))
+		n.MaxAppend = min(n.MaxAppend, sizeLimit(s, uint64(n.unit), maxBlocks)) // metadata between the blocks counts, as for MDTS
 	}
 	n.perCmd[OpZoneAppend] = n.MaxAppend
 	n.MaxOpenZones, n.MaxActiveZones = raw.zoned.MOR+1, raw.zoned.MAR+1 // all ones becomes 0, no limit

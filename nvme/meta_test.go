@@ -118,3 +118,43 @@ func (r *rig) inserted(lba uint64, blocks int, p nvme.Protect) {
 	require.Equal(t, w, b)
 	require.NoError(t, r.do(nvme.Request{Op: nvme.OpVerify, NS: r.ns, LBA: lba, Blocks: uint64(blocks), PI: p}))
 }
+
+// TestHostProtection: the host finds what the controller would, each check by itself, and checks no block that is escaped.
+func TestHostProtection(t *testing.T) {
+	const guard, app, ref = spec.PRCHKGuard, spec.PRCHKApp, spec.PRCHKRef
+	for kind := uint8(1); kind <= 3; kind++ {
+		ns := softctrl.NamespaceConfig{Storage: ram(t, 1<<20, false), MetaSize: 8, Protection: kind}
+		info := newRig(t, setup{cfg: softctrl.Config{Namespaces: []softctrl.NamespaceConfig{ns}}}).ns.Info()
+		good := nvme.Protect{RefTag: 70, App: 0x1234, AppMask: 0xFF0F}
+		for _, c := range []struct {
+			name  string
+			spoil func(data, pi []byte) // of the third block
+			seen  uint32                // by which checks
+		}{
+			{"nothing", func(_, _ []byte) {}, 0},
+			{"data", func(data, _ []byte) { data[100] ^= 1 }, guard},
+			{"guard", func(_, pi []byte) { pi[1] ^= 1 }, guard},
+			{"application tag", func(_, pi []byte) { pi[3] ^= 1 }, app},
+			{"application tag outside of the mask", func(_, pi []byte) { pi[3] ^= 0x10 }, 0},
+			{"reference tag", func(_, pi []byte) { pi[7] ^= 1 }, map[bool]uint32{true: ref}[kind != 3]},
+			{"escaped by the application tag", func(data, pi []byte) { data[0], pi[2], pi[3] = 1, 0xFF, 0xFF }, map[bool]uint32{true: guard | app}[kind == 3]},
+			{"escaped by both tags", func(data, pi []byte) { data[0] = 1; copy(pi[2:], "\xFF\xFF\xFF\xFF\xFF\xFF") }, 0},
+			{"the reference tag alone", func(data, pi []byte) { data[0] = 1; copy(pi[4:], "\xFF\xFF\xFF\xFF") }, guard | map[bool]uint32{true: ref}[kind != 3]},
+		} {
+			buf, meta := make([]byte, 4*blockSize), make([]byte, 4*8)
+			require.NoError(t, info.InsertProtection(buf, meta, good))
+			c.spoil(buf[2*blockSize:3*blockSize], meta[2*8:3*8])
+			for _, check := range []uint32{0, guard, app, ref, allChecks} {
+				p := good
+				p.Flags = check
+				err := info.CheckProtection(buf, meta, p)
+				if check&c.seen == 0 {
+					require.NoError(t, err, "type %d, %s, checks %#x", kind, c.name, check)
+					continue
+				}
+				require.ErrorIs(t, err, nvme.ErrProtection, "type %d, %s, checks %#x", kind, c.name, check)
+				require.ErrorContains(t, err, "block 2", c.name)
+			}
+		}
+	}
+}

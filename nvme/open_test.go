@@ -444,6 +444,20 @@ func TestCloseStuck(t *testing.T) {
 	}
 }
 
+// TestCloseSlow: a shutdown may take as long as the controller says (RTD3E), within bounds.
+func TestCloseSlow(t *testing.T) {
+	for rtd3e, want := range map[time.Duration]time.Duration{0: 5 * time.Second, 8 * time.Second: 8 * time.Second, time.Hour: 30 * time.Second} {
+		lie := lying(spec.CNSController, 0, func(b []byte) { binary.LittleEndian.PutUint32(b[88:], uint32(rtd3e.Microseconds())) })
+		h := &hooked{}
+		c, clock, err := openHooked(t, softctrl.Config{MangleIdentify: lie}, h)
+		require.NoError(t, err)
+		h.store = func(offset uint32, v uint64) bool { return offset != spec.RegCC || spec.CC(v).SHN() == 0 }
+		start := clock.Now()
+		require.ErrorIs(t, c.Close(), nvme.ErrTimeout)
+		require.InDelta(t, want, clock.Now()-start, float64(10*time.Millisecond))
+	}
+}
+
 // oddMap is a transport that maps memory in the middle of a page.
 type oddMap struct{ *softctrl.Transport }
 

@@ -80,6 +80,21 @@ func TestFusedAtRingEnd(t *testing.T) {
 	}
 }
 
+// TestFusedWaitsForRoom: a pair is not sent before there is room for both, and then it is.
+func TestFusedWaitsForRoom(t *testing.T) {
+	r := faultRig(t, setup{cfg: softctrl.Config{AtomicBlocks: 1}, o: nvme.Options{Depth: 4}}) // three commands
+	r.soft.Inject(softctrl.Fault{Opcode: spec.CmdRead, Do: softctrl.Slow, Delay: ioTimeout / 2, Times: 2})
+	reads := r.start(2, nvme.OpRead)
+	next := r.buf(blockSize, newRand(t))
+	swap := &nvme.Request{Op: nvme.OpCompareAndWrite, NS: r.ns, LBA: 1, Buf: r.buf(blockSize, nil), Data: next}
+	before := r.q.Stats().Commands
+	require.Equal(t, 1, r.q.Submit([]*nvme.Request{swap}))
+	require.Equal(t, before, r.q.Stats().Commands, "half a pair was sent")
+	r.finish(append(reads, swap))
+	require.NoError(t, swap.Err)
+	require.Equal(t, next, r.read(1, r.buf(blockSize, nil)))
+}
+
 func TestRefusedRequests(t *testing.T) {
 	r := newRig(t, setup{})
 	buf := r.buf(4*blockSize, nil)
@@ -169,6 +184,11 @@ func TestDoorbells(t *testing.T) {
 	require.Equal(t, 32, r.q.Poll(make([]*nvme.Request, 64)))
 	require.EqualValues(t, 2, r.q.Stats().Doorbells-before)
 	require.Zero(t, r.q.Outstanding())
+	before = r.q.Stats().Doorbells
+	for _, req := range reqs { // one by one, a quarter of a ring of 128
+		require.NoError(t, r.do(*req))
+	}
+	require.EqualValues(t, 32+1, r.q.Stats().Doorbells-before)
 }
 
 // TestPolledDoorbells: doorbells in memory that the controller polls, as behind vfio-user, with a goroutine that serves.

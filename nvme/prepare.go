@@ -2,6 +2,7 @@ package nvme
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/blobkv/blobkv/nvme/spec"
 )
@@ -143,8 +144,8 @@ func (r *Request) prepareOther(info *NamespaceInfo) error {
 		s.flags = r.modifiers()
 		return r.checkCopy(info)
 	case r.Op == OpDeallocate && r.Ranges != nil:
-		s.left, s.perCmd = uint64(len(r.Ranges)), info.trimRanges
-		return r.checkRanges(info, info.perCmd[OpDeallocate])
+		s.left = uint64(len(r.Ranges))
+		return r.checkRanges(info, math.MaxUint32) // those that are too long for a command are split
 	case r.Op == OpZoneSend || r.Op == OpZoneReceive:
 		return r.checkZone(info)
 	}

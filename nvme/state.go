@@ -6,7 +6,8 @@ type requestState struct {
 	info    *NamespaceInfo
 	left    uint64 // blocks, or ranges, that no command carries yet
 	offset  uint64 // blocks, or ranges, that commands carry
-	perCmd  uint64 // most blocks of one command
+	within  uint64 // blocks of the first range of left that commands carry
+	perCmd  uint64 // most blocks of one command, or of one of its ranges
 	unit    uint32 // bytes of Buf for a block
 	pending int32  // commands outstanding
 	flags   uint32 // CDW12 but for the number of blocks

@@ -234,12 +234,23 @@ func (q *Queue) buildTrim(t *tracker, r *Request) (uint64, error) {
 		spec.DSMRange{LBA: r.LBA + s.offset, Blocks: uint32(n)}.Put(b)
 		return n, nil
 	}
-	n := min(s.left, s.perCmd, uint64(len(b)/spec.DSMRangeSize))
-	for i, g := range r.Ranges[s.offset : s.offset+n] {
-		spec.DSMRange{LBA: g.LBA, Blocks: g.Blocks}.Put(b[i*spec.DSMRangeSize:])
-	}
-	t.cmd.CDW10 = uint32(n - 1)
+	used, n := s.putRanges(b, r.Ranges, min(int(s.info.trimRanges), len(b)/spec.DSMRangeSize))
+	t.cmd.CDW10 = uint32(used - 1)
 	return n, nil
+}
+
+// putRanges writes at most most ranges of a command, those too long for it in pieces, and returns how many it wrote and how
+// many of the caller's that finished.
+func (s *requestState) putRanges(b []byte, ranges []Range, most int) (used int, done uint64) {
+	for ; used < most && done < s.left; used++ {
+		g := ranges[s.offset+done]
+		n := min(uint64(g.Blocks)-s.within, s.perCmd)
+		spec.DSMRange{LBA: g.LBA + s.within, Blocks: uint32(n)}.Put(b[used*spec.DSMRangeSize:])
+		if s.within += n; s.within == uint64(g.Blocks) {
+			done, s.within = done+1, 0
+		}
+	}
+	return used, done
 }
 
 // buildSingle makes the command of a request that is never split.

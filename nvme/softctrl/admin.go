@@ -270,7 +270,7 @@ func (c *Controller) log(lid uint8) ([]byte, spec.Status) {
 	case spec.LogFirmware:
 		err = c.slots.Marshal(page)
 	case spec.LogChangedNS:
-		err = spec.PutActiveList(page, sorted(c.changed))
+		err = spec.PutActiveList(page, c.changedList())
 	case spec.LogEffects:
 		err = c.effects(page)
 	case spec.LogSanitize:
@@ -282,6 +282,14 @@ func (c *Controller) log(lid uint8) ([]byte, spec.Status) {
 		return nil, spec.StatusInternalError
 	}
 	return page, spec.StatusSuccess
+}
+
+// changedList is the log of changed namespaces: that there are too many when they do not fit (base 2.0, section 5.16.1.5).
+func (c *Controller) changedList() []uint32 {
+	if len(c.changed) > spec.ActiveListEntries {
+		return []uint32{spec.ChangedOverflow}
+	}
+	return sorted(c.changed)
 }
 
 func (c *Controller) effects(page []byte) error {

@@ -30,6 +30,8 @@ type Config struct {
 	Vectors   int // of Interrupt
 	// Now is the time since some origin, for slow commands; nil is the system's.
 	Now func() time.Duration
+	// Observe is shown every command before it is carried out, admin commands as those of queue 0.
+	Observe func(sqid uint16, cmd spec.Command)
 	// MangleIdentify and MangleCompletion change what the host is told, to see that it does not believe it.
 	MangleIdentify   func(cns, csi uint8, nsid uint32, page []byte)
 	MangleCompletion func(sqid uint16, entry []byte)

@@ -316,7 +316,8 @@ func (c *Controller) handleFused(sq *subQueue, cmd *spec.Command) {
 		c.complete(sq, cmd, spec.StatusAbortFusedMissing, 0)
 		return
 	case fuse == 0:
-		c.handle(sq, cmd)
+		status, result := c.execute(sq, cmd)
+		c.complete(sq, cmd, status, result)
 		return
 	}
 	sq.pairing = false

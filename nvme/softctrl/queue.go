@@ -157,6 +157,9 @@ func (c *Controller) consume(sq *subQueue) (n int) {
 
 // handle carries out one command and completes it.
 func (c *Controller) handle(sq *subQueue, cmd *spec.Command) {
+	if c.cfg.Observe != nil {
+		c.cfg.Observe(sq.id, *cmd)
+	}
 	if c.busy.Load() != 0 {
 		if f := c.fault(sq, cmd); f != nil {
 			c.suffer(f, sq, cmd)

@@ -158,6 +158,13 @@ func (c *Controller) Health(warning uint8) {
 	c.announce(spec.MakeAsyncEvent(spec.EventHealth, 0, spec.LogSMART))
 }
 
+// Event tells the host of something that happened, once until it reads the log page that the event names.
+func (c *Controller) Event(e spec.AsyncEvent) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.announce(e)
+}
+
 // healthWarning is where features keeps the warning of Health; no feature has that identifier.
 const healthWarning = 0x100
 

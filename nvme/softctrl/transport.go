@@ -46,9 +46,7 @@ func NewTransport(cfg Config, o TransportOptions) (*Transport, error) {
 	t.table.Store(&[]mapping{})
 	if cfg.Vectors > 0 && cfg.Interrupt == nil {
 		t.vectors = make([]vector, cfg.Vectors)
-		for i := range t.vectors {
-			t.vectors[i].eventFD = -1
-		}
+		t.silence()
 		cfg.Interrupt = t.signal
 	}
 	var err error
@@ -211,7 +209,7 @@ func (t *Transport) Mappings() int { return len(*t.table.Load()) }
 // Vectors is how many interrupt vectors there are.
 func (t *Transport) Vectors() int { return len(t.vectors) }
 
-// Reset resets the controller.
+// Reset resets the controller; nobody listens to interrupts then, as when the MSI-X table of a function was reset.
 func (t *Transport) Reset() error {
 	if t.noReset {
 		return fmt.Errorf("%s: function reset: %w", t.Name(), nvme.ErrUnsupported)
@@ -220,7 +218,17 @@ func (t *Transport) Reset() error {
 		return err
 	}
 	t.ctrl.Reset()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.silence()
 	return nil
+}
+
+// silence makes all vectors signal nobody. It is called with mu held, or before the transport is used.
+func (t *Transport) silence() {
+	for i := range t.vectors {
+		t.vectors[i] = vector{eventFD: -1}
+	}
 }
 
 // Close ends everything.
