@@ -57,10 +57,10 @@ const (
 
 // Health is how the medium below a device is doing, as the device counts it.
 type Health struct {
-	Warnings         []string `json:"warnings"` // what the device warns of, in words; empty is well
-	TemperatureC     int      `json:"temperature_celsius"`
-	SparePercent     int      `json:"spare_percent"` // spare blocks that are left
-	WearPercent      int      `json:"wear_percent"`  // of the life that the maker expected; may exceed 100
+	Warnings         []string `json:"warnings"`            // what the device warns of, in words; empty is well
+	TemperatureC     *int     `json:"temperature_celsius"` // null: not reported
+	SparePercent     int      `json:"spare_percent"`       // spare blocks that are left
+	WearPercent      int      `json:"wear_percent"`        // of the life that the maker expected; may exceed 100
 	BytesRead        uint64   `json:"bytes_read"`
 	BytesWritten     uint64   `json:"bytes_written"`
 	PowerOnHours     uint64   `json:"power_on_hours"`

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,7 +17,7 @@ import (
 type stalled struct {
 	*softctrl.Transport
 	asked, aborted chan struct{}
-	once           sync.Once
+	once, over     sync.Once
 	cause          error // set before aborted is closed
 }
 
@@ -27,8 +28,23 @@ func (s *stalled) Load64(uint32) (uint64, error) {
 }
 
 func (s *stalled) Abort(cause error) {
-	s.cause = cause
-	close(s.aborted)
+	s.over.Do(func() {
+		s.cause = cause
+		close(s.aborted)
+	})
+}
+
+// TestOpenIsBounded opens somebody else's process, which waits longer than it is given.
+func TestOpenIsBounded(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tr, err := softctrl.NewTransport(softctrl.Config{}, softctrl.TransportOptions{})
+	require.NoError(t, err)
+	s := &stalled{Transport: tr, asked: make(chan struct{}), aborted: make(chan struct{})}
+	_, err = nvme.Open(s, nvme.Options{Context: ctx, AdminTimeout: time.Millisecond})
+	require.ErrorIs(t, err, nvme.ErrTimeout)
+	require.ErrorIs(t, err, nvme.ErrGone)
+	require.Zero(t, tr.Mappings())
 }
 
 // TestOpenIsGivenUp ends the context of Open while a register is waited for, and between two looks at the controller. Nothing is

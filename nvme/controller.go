@@ -88,7 +88,8 @@ const (
 
 // Open initialises the controller behind a transport and scans its namespaces. It takes the transport over, and closes it
 // when it fails. It waits at most for the controller's own worst time (CAP.TO), some twenty AdminTimeouts, and Transport.Reset;
-// for all of that once more where the function was reset.
+// for all of that once more where the function was reset. Where the controller is somebody else's process (Aborter), it waits for
+// CAP.TO and six AdminTimeouts in all.
 func Open(t Transport, o Options) (*Controller, error) {
 	c, err := open(t, o)
 	if err != nil {
@@ -116,6 +117,8 @@ func open(t Transport, o Options) (*Controller, error) {
 		c.masker = m
 	}
 	defer AbortAfter(o.Context, t)()
+	late := time.AfterFunc(openTimeouts*o.AdminTimeout, func() { abort(t, fmt.Errorf("its answers took too long in all: %w", ErrTimeout)) })
+	defer late.Stop()
 	if err := c.allocate(); err != nil {
 		return nil, joinErrors(err, c.releaseAll())
 	}
@@ -123,6 +126,7 @@ func open(t Transport, o Options) (*Controller, error) {
 	if err := c.start(); err != nil {
 		c.fail(err)
 	}
+	late.Reset(openTimeouts*o.AdminTimeout + c.readyTimeout()) // known by now
 	for i := 0; ; i++ {
 		c.mu.Lock()
 		state, why := c.state, c.why
@@ -140,13 +144,19 @@ func open(t Transport, o Options) (*Controller, error) {
 	}
 }
 
+// openTimeouts is how many AdminTimeouts the opening of somebody else's process may take: one that answers each message just in
+// time must not take an hour.
+const openTimeouts = 6
+
 // AbortAfter aborts a transport that can be aborted once the context ends, unless the function that it returns was called before.
 func AbortAfter(ctx context.Context, t Transport) (stop func() bool) {
-	return context.AfterFunc(ctx, func() {
-		if a, ok := t.(Aborter); ok {
-			a.Abort(ctx.Err())
-		}
-	})
+	return context.AfterFunc(ctx, func() { abort(t, ctx.Err()) })
+}
+
+func abort(t Transport, cause error) {
+	if a, ok := t.(Aborter); ok {
+		a.Abort(cause)
+	}
 }
 
 // allocate takes the memory that does not depend on the controller.

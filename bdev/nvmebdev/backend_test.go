@@ -42,7 +42,7 @@ func TestProperties(t *testing.T) {
 	h, err := r.d.Health()
 	require.NoError(t, err)
 	require.Empty(t, h.Warnings)
-	require.Positive(t, h.TemperatureC)
+	require.Positive(t, *h.TemperatureC)
 	require.Equal(t, 100, h.SparePercent)
 
 	d := openSim(t, SimConfig{Size: 8 << 20}, bdev.Options{})

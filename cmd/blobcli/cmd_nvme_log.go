@@ -18,7 +18,7 @@ import (
 type smartView struct {
 	Controller      string   `json:"controller"`
 	Warnings        []string `json:"warnings"`
-	Temperature     int      `json:"temperature_celsius"`
+	Temperature     *int     `json:"temperature_celsius"` // null: not reported
 	Spare           uint8    `json:"available_spare_percent"`
 	SpareThreshold  uint8    `json:"spare_threshold_percent"`
 	Used            uint8    `json:"percentage_used"`
@@ -51,25 +51,21 @@ func (c *cli) nvmeSMARTCommand() *cobra.Command {
 }
 
 func smartOf(name string, s *spec.SMART) *smartView {
-	v := &smartView{
+	return &smartView{
 		Controller: name, Warnings: s.Warnings(), Temperature: s.Celsius(), Spare: s.AvailableSpare,
 		SpareThreshold: s.SpareThreshold, Used: s.PercentageUsed, BytesRead: spec.DataUnitBytes(s.DataUnitsRead),
 		BytesWritten: spec.DataUnitBytes(s.DataUnitsWritten), HostReads: s.HostReads.Saturated(), HostWrites: s.HostWrites.Saturated(),
 		BusyMinutes: s.BusyMinutes.Saturated(), PowerCycles: s.PowerCycles.Saturated(), PowerOnHours: s.PowerOnHours.Saturated(),
 		UnsafeShutdowns: s.UnsafeShutdowns.Saturated(), MediaErrors: s.MediaErrors.Saturated(), ErrorEntries: s.ErrorEntries.Saturated(),
 	}
-	if v.Warnings == nil {
-		v.Warnings = []string{}
-	}
-	return v
 }
 
 // temperatureText is a temperature that a controller reports, if it does.
-func temperatureText(celsius int) string {
-	if celsius == spec.NoCelsius {
+func temperatureText(celsius *int) string {
+	if celsius == nil {
 		return "temperature not reported"
 	}
-	return fmt.Sprintf("%d degrees Celsius", celsius)
+	return fmt.Sprintf("%d degrees Celsius", *celsius)
 }
 
 func (v *smartView) text(w io.Writer) {

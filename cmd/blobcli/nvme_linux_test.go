@@ -62,7 +62,7 @@ func TestNVMeSMARTAndLogs(t *testing.T) {
 	var v smartView
 	okJSON(t, &v, "nvme", "smart", name)
 	require.Empty(t, v.Warnings)
-	require.Positive(t, v.Temperature)
+	require.Positive(t, *v.Temperature)
 	require.Contains(t, ok(t, "nvme", "smart", name), "good")
 	require.Contains(t, ok(t, "nvme", "log", name), "no errors")
 	require.Contains(t, ok(t, "nvme", "log", name, "--page", "firmware"), "REVISION")
@@ -80,7 +80,7 @@ func TestNVMeSMARTAndLogs(t *testing.T) {
 func TestSMARTText(t *testing.T) {
 	v := smartOf("x", &spec.SMART{CriticalWarning: spec.WarnReadOnly, Temperature: 300, DataUnitsRead: spec.Uint128{Hi: 1}})
 	require.Equal(t, []string{"media is read-only"}, v.Warnings)
-	require.Equal(t, 27, v.Temperature)
+	require.Equal(t, 27, *v.Temperature)
 	require.Equal(t, ^uint64(0), v.BytesRead)
 }
 

@@ -1,6 +1,7 @@
 package dmabuf
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -10,12 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ShareWindow divides the file of shareable memory, in bytes: no buffer lies in two windows, and the file has the whole of each
-// that has a buffer. It takes no memory where no buffer is.
+// ShareWindow divides the file of shareable memory, in bytes: no buffer lies in two windows. The file takes no memory where no
+// buffer is.
 const ShareWindow = 1 << 30
 
+// shareSize is what the file has from the start, in bytes, enough for ever: whoever has its descriptor cannot change its size, and
+// no limit stands in the way later, when no error could be returned.
+const shareSize = 1 << 62
+
 // shared is the file in memory that shareable buffers are parts of. A part is never used again once its buffer is
-// unmapped; its memory goes back to the system, and the offsets of a file are enough for ever.
+// unmapped; its memory goes back to the system.
 var shared struct {
 	on atomic.Bool
 	sync.Mutex
@@ -40,7 +45,7 @@ func MakeShareable() error {
 	if shared.on.Load() {
 		return nil
 	}
-	fd, err := unix.MemfdCreate("dmabuf", unix.MFD_CLOEXEC)
+	fd, err := makeShareFile()
 	if err != nil {
 		return fmt.Errorf("making shareable memory: %w", err)
 	}
@@ -48,6 +53,24 @@ func MakeShareable() error {
 	shared.on.Store(true)
 	epoch.Add(1)
 	return nil
+}
+
+func makeShareFile() (int, error) {
+	fd, err := unix.MemfdCreate("dmabuf", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return -1, err
+	}
+	err = unix.Ftruncate(fd, shareSize)
+	if errors.Is(err, unix.EFBIG) {
+		err = fmt.Errorf("the limit on the size of files counts for it and has to be off (ulimit -f unlimited): %w", err)
+	}
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
+	}
+	if err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
 }
 
 // Backing says which file b is a part of, and where it starts there. The descriptor stays the package's. It is false for
@@ -102,9 +125,6 @@ func mapPages(n int) ([]byte, error) {
 	if at+int64(n) > window+ShareWindow {
 		window += ShareWindow
 		at = window
-	}
-	if err := unix.Ftruncate(shared.fd, window+ShareWindow); err != nil {
-		return nil, err
 	}
 	b, err := unix.Mmap(shared.fd, at, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {

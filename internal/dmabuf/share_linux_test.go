@@ -7,6 +7,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TestShareFile wants no peer to be able to take memory from under this process, and a limit to be said when sharing begins.
+func TestShareFile(t *testing.T) {
+	fd, err := makeShareFile()
+	require.NoError(t, err)
+	for _, size := range []int64{0, shareSize / 2, shareSize + 4096} {
+		require.ErrorIs(t, unix.Ftruncate(fd, size), unix.EPERM)
+	}
+	require.NoError(t, unix.Close(fd))
+
+	var old unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &old))
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 1 << 40, Max: old.Max}))
+	_, err = makeShareFile()
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &old))
+	require.ErrorIs(t, err, unix.EFBIG)
+	require.ErrorContains(t, err, "ulimit -f")
+}
+
 // TestBacking maps a buffer a second time through what Backing says and sees the same bytes.
 func TestBacking(t *testing.T) {
 	p := NewPool(16 << 20)

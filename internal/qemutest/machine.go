@@ -2,6 +2,7 @@ package qemutest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -25,6 +26,7 @@ type Config struct {
 	Kernel  string        // more of the kernel's command line
 	Memory  int           // MiB; 0 is 1024
 	Timeout time.Duration // 0 is two minutes
+	Silence time.Duration // how long the machine may print nothing at all before it is started once more; 0 is a minute
 	// Call answers requests that Boot does not know, on Boot's goroutine.
 	Call func(words []string) (string, error)
 }
@@ -38,6 +40,7 @@ type Result struct {
 	Rest    string   // output that belongs to no test
 	Console string   // the kernel's messages and QEMU's
 	Took    time.Duration
+	Again   error // why the machine was started a second time, nil: it was not
 }
 
 // Failed tells whether anything but the tests' own results went wrong.
@@ -50,13 +53,25 @@ const (
 	maxCommandLine = 2047 // bytes; COMMAND_LINE_SIZE of Linux on x86
 )
 
-// Boot runs the image's program in a new machine and returns when that is off. An error means that the machine or the
-// program did not come to an end; the result has what is known then, too.
+// Boot runs the image's program in a new machine and returns when that is off. A machine that prints nothing is started once
+// more. An error means that the machine or the program did not come to an end; the result has what is known then, too.
 func (m *Image) Boot(ctx context.Context, c Config) (*Result, error) {
-	begin := time.Now()
-	if c.Timeout == 0 {
-		c.Timeout = defaultTimeout
+	c.Timeout = cmp.Or(c.Timeout, defaultTimeout)
+	c.Silence = cmp.Or(c.Silence, defaultSilence)
+	r, silent := m.boot(ctx, c)
+	if !errors.Is(silent, errSilent) {
+		return r, silent
 	}
+	r, err := m.boot(ctx, c) // nothing of the guest's program can have run
+	if r != nil {
+		r.Again = silent
+	}
+	return r, err
+}
+
+// boot is one try of Boot.
+func (m *Image) boot(ctx context.Context, c Config) (*Result, error) {
+	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	folder, err := os.MkdirTemp("", "qemu") // short: a socket's path has 108 bytes at most
@@ -64,22 +79,23 @@ func (m *Image) Boot(ctx context.Context, c Config) (*Result, error) {
 		return nil, err
 	}
 	b := &boot{config: c, folder: folder, result: &Result{Exit: -1}}
+	b.wait(waitsPort)
 	err = b.run(ctx, m)
 	b.result.Took = time.Since(begin)
 	b.result.Console = b.console()
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = fmt.Errorf("not done after %v: %w (%v)", c.Timeout, ErrGuest, err)
+		err = fmt.Errorf("not done after %v, waiting for %s: %w (%v)", c.Timeout, *b.waits.Load(), ErrGuest, err)
 	}
 	return b.result, errors.Join(err, os.RemoveAll(folder))
 }
 
 // boot is a machine that runs.
 type boot struct {
-	config  Config
-	folder  string
-	result  *Result
-	monitor *monitor
-	kill    func()
+	config Config
+	folder string
+	result *Result
+	kill   func()
+	progress
 }
 
 func (b *boot) path(name string) string { return filepath.Join(b.folder, name) }
@@ -148,6 +164,8 @@ func (b *boot) run(ctx context.Context, m *Image) (err error) {
 		return err
 	}
 	b.kill = func() { _ = cmd.Process.Kill() } // fails only when it is gone already
+	silence := time.AfterFunc(b.config.Silence, b.endSilence)
+	defer silence.Stop()
 	ended := make(chan error, 1)
 	go func() {
 		ended <- cmd.Wait()
@@ -158,7 +176,11 @@ func (b *boot) run(ctx context.Context, m *Image) (err error) {
 	if err != nil {
 		b.kill()
 	}
-	if died := <-ended; died != nil && !b.result.Killed {
+	died := <-ended
+	if silent := b.judgeSilence(cmd); silent != nil {
+		return silent
+	}
+	if died != nil && !b.result.Killed {
 		err = errors.Join(err, fmt.Errorf("%w: QEMU: %w: %s", ErrGuest, died, b.console()))
 	}
 	return err
@@ -171,15 +193,20 @@ func (b *boot) talk(port, control net.Listener) error {
 		return fmt.Errorf("%w: QEMU did not start: %s", ErrGuest, b.console())
 	}
 	defer conn.Close()
+	b.wait(waitsMonitor)
 	qmp, err := control.Accept()
 	if err != nil {
 		return fmt.Errorf("%w: QEMU did not start: %s", ErrGuest, b.console())
 	}
 	defer qmp.Close()
-	if b.monitor, err = newMonitor(qmp); err != nil {
+	b.wait(waitsGreets)
+	m, err := newMonitor(qmp)
+	if err != nil {
 		return err
 	}
-	return b.serve(conn)
+	b.monitor.Store(m)
+	b.wait(waitsGuest)
+	return b.serve(hearing{conn, &b.progress})
 }
 
 func (b *boot) serve(conn io.ReadWriter) error {
@@ -228,7 +255,7 @@ func (b *boot) request(to io.Writer, line string) (done bool, err error) {
 func (b *boot) answer(words []string) (string, error) {
 	switch rest := strings.Join(words[1:], " "); {
 	case words[0] == CallQMP:
-		return b.monitor.execute(rest)
+		return b.monitor.Load().execute(rest)
 	case words[0] == CallNote:
 		b.result.Notes = append(b.result.Notes, rest)
 		return "", nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
 )
@@ -57,4 +58,17 @@ func (m *monitor) execute(command string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s: %w: no answer: %v", command, ErrMonitor, m.in.Err())
+}
+
+// examine is what the monitor says of the machine: whether it runs, and where its processors are.
+func (m *monitor) examine() string {
+	text := ""
+	for _, question := range []string{`{"execute":"query-status"}`, `{"execute":"human-monitor-command","arguments":{"command-line":"info registers -a"}}`} {
+		answer, err := m.execute(question)
+		if err != nil {
+			return text + err.Error()
+		}
+		text += strings.ReplaceAll(answer, `\r\n`, "\n") + "\n"
+	}
+	return text
 }

@@ -117,6 +117,9 @@ func (b boot) run(t *testing.T, image *qemutest.Image) {
 		Timeout: limit,
 	})
 	require.NotNil(t, r)
+	if r.Again != nil {
+		t.Logf("started once more: %v", r.Again)
+	}
 	t.Logf("%.1f s", r.Took.Seconds())
 	for _, g := range r.Tests {
 		t.Run(g.Name, func(t *testing.T) {

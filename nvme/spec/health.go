@@ -15,8 +15,9 @@ var warnings = []struct {
 	{WarnPMR, "persistent memory region is unreliable"},
 }
 
-// Warnings puts CriticalWarning in words; nil when all is well.
-func (s *SMART) Warnings() (texts []string) {
+// Warnings puts CriticalWarning in words; empty, and not nil, when all is well.
+func (s *SMART) Warnings() []string {
+	texts := []string{}
 	for _, w := range warnings {
 		if s.CriticalWarning&w.bit != 0 {
 			texts = append(texts, w.text)
@@ -28,11 +29,13 @@ func (s *SMART) Warnings() (texts []string) {
 // zeroCelsius is in kelvin, rounded as the specification does.
 const zeroCelsius = 273
 
-// NoCelsius is Celsius of a controller that reports no temperature, 0 K.
-const NoCelsius = -zeroCelsius
-
-// Celsius is the temperature of the controller in degrees Celsius.
-func (s *SMART) Celsius() int { return int(s.Temperature) - zeroCelsius }
+// Celsius is the temperature of the controller in degrees Celsius, nil for one that reports none, which is 0 K.
+func (s *SMART) Celsius() *int {
+	if s.Temperature == 0 {
+		return nil
+	}
+	return new(int(s.Temperature) - zeroCelsius)
+}
 
 // dataUnit is what a data unit of the SMART log has in bytes (base 2.0, figure 207).
 const dataUnit = 512_000

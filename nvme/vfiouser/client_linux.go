@@ -53,6 +53,8 @@ func newClient(name string, fd int, o Options) (*Client, error) {
 	c := &Client{name: name, o: o, memory: newMemoryTable(), shared: sharedWindows{buffers: make(map[uint64]int)}}
 	c.link = newLink(newSocket(fd), o.Timeout, c.memory.serve)
 	defer nvme.AbortAfter(o.Context, c)()
+	late := time.AfterFunc(o.Timeout, func() { c.Abort(fmt.Errorf("not said in %v what it offers: %w", o.Timeout, nvme.ErrTimeout)) })
+	defer late.Stop()
 	if err := c.setUp(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), c.Close())
 	}

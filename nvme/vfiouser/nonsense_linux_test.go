@@ -79,6 +79,27 @@ func TestNonsenseServer(t *testing.T) {
 	settle(t)
 }
 
+// TestSlowServer answers the first message late and no other: the time of Open is that of all its messages.
+func TestSlowServer(t *testing.T) {
+	const patience = time.Second
+	ours, theirs := pair(t)
+	go func() {
+		s := newSocket(theirs)
+		if _, err := s.receive(time.Now().Add(patience), patience, -1); err == nil {
+			time.Sleep(patience / 2)
+			_ = s.send(raw(0, wire.CmdVersion, wire.FlagReply, goodVersion), nil, time.Now().Add(patience)) // the client may be gone
+		}
+		for err := error(nil); err == nil; {
+			_, err = s.receive(time.Time{}, patience, -1)
+		}
+		_ = s.close()
+	}()
+	_, err := newClient("it", ours, Options{Timeout: patience})
+	require.ErrorIs(t, err, nvme.ErrGone)
+	require.ErrorIs(t, err, nvme.ErrTimeout)
+	settle(t)
+}
+
 // settle waits until no goroutine of a test holds a descriptor of a socket.
 func settle(t *testing.T) {
 	t.Helper()

@@ -11,7 +11,8 @@ type Options struct {
 	Context context.Context
 	// HugePages puts DMA memory into huge pages, in units of 2 MiB. Open succeeds without any; Alloc fails then.
 	HugePages bool
-	// Timeout is how long the server may take to answer a message, 10 s when zero. A server that does not is gone.
+	// Timeout is how long the server may take to answer a message, or all of those of Open, 10 s when zero. A server that does not
+	// is gone.
 	Timeout time.Duration
 }
 
