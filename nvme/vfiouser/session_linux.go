@@ -90,10 +90,11 @@ func (ss *session) barSize() uint64 {
 
 // close ends the controller and lets go of everything that the client gave.
 func (ss *session) close() error {
+	var err error
 	if ss.ctrl != nil {
-		ss.ctrl.Detach()
+		err = ss.ctrl.Detach()
 	}
-	err := ss.memory.removeAll()
+	err = errors.Join(err, ss.memory.removeAll())
 	for v := range ss.vectors {
 		ss.setVector(v, -1)
 	}
