@@ -42,7 +42,7 @@ func Open(name string, o Options) (*Client, error) {
 	o = o.withDefaults()
 	fd, err := connect(o.Context, SocketPath(name), time.Now().Add(o.Timeout))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	return newClient(name, fd, o)
 }
