@@ -198,6 +198,9 @@ func (t *Transport) Window(offset uint32, size int) []byte {
 	return t.bar.window(uint64(offset), size)
 }
 
+// Fragile is true: the machine may switch the controller's memory off, and removal does.
+func (t *Transport) Fragile() bool { return true }
+
 // Alloc returns zeroed memory for the controller, from 2 MiB on in huge pages where the machine has any to spare.
 func (t *Transport) Alloc(size int) (nvme.DMA, error) {
 	done, err := t.use()

@@ -27,12 +27,14 @@ type Client struct {
 	bar     wire.RegionInfo
 	windows []window
 	vectors int
+	fragile bool // the server can cut the file behind the windows short
 	reset   bool // the server can reset the device
 }
 
 var (
 	_ nvme.Transport = (*Client)(nil)
 	_ nvme.Sleeper   = (*Client)(nil)
+	_ nvme.Fragile   = (*Client)(nil)
 	_ nvme.Aborter   = (*Client)(nil)
 )
 
@@ -164,6 +166,7 @@ func (c *Client) describeBAR() error {
 		return nil // registers and doorbells go through messages
 	}
 	c.windows, err = mapWindows(reply.fds[0], &c.bar)
+	c.fragile = canShrink(reply.fds[0])
 	return err
 }
 
@@ -229,6 +232,9 @@ func (c *Client) Window(offset uint32, size int) []byte {
 	}
 	return nil
 }
+
+// Fragile tells whether the server has kept the right to take the doorbells away: SPDK's target has, ours has not.
+func (c *Client) Fragile() bool { return c.fragile }
 
 // Sleeps tells whether the server may be asleep when a doorbell is rung: where doorbells are memory, and messages do not bring them.
 func (c *Client) Sleeps() bool { return len(c.windows) > 0 }
