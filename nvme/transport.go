@@ -4,8 +4,8 @@ package nvme
 // PCI is reached through vfio (package vfio), one in another process over a vfio-user socket (package vfiouser), one in
 // this process directly (package softctrl). Register offsets count from the start of BAR 0.
 //
-// Any goroutine may call any method. After Close, and once the controller is gone, every method but Close returns an error
-// that wraps ErrGone.
+// Any goroutine may call any method. Errors leave the controller's name to package nvme. After Close, and once the controller is
+// gone, every method but Close returns an error that wraps ErrGone.
 type Transport interface {
 	// Name says which controller it is, as a user wrote it: a PCI address, a socket's folder.
 	Name() string

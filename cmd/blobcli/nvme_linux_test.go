@@ -160,6 +160,15 @@ func TestErrorsNameTheDeviceOnce(t *testing.T) {
 	require.NoError(t, err)
 	l.SetUnlinkOnClose(false)
 	require.NoError(t, l.Close())
+	rude := filepath.Join(dir, "rude") // hangs up on everybody
+	l, err = net.ListenUnix("unix", &net.UnixAddr{Name: rude, Net: "unix"})
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+			conn.Close()
+		}
+	}()
 	for _, c := range []struct {
 		controller, named string
 		code              int
@@ -171,6 +180,7 @@ func TestErrorsNameTheDeviceOnce(t *testing.T) {
 		{"vfio-user:" + filepath.Join(dir, "nothing"), dir, exitNotFound},
 		{"vfio-user:" + file, dir, exitNotFound},
 		{"vfio-user:" + left, dir, exitFailure},
+		{"vfio-user:" + rude, dir, exitFailure},
 	} {
 		for _, args := range [][]string{{"nvme", "identify", c.controller}, {"-d", "nvme:" + c.controller, "bdev", "info"}} {
 			r := blobcli("", args...)
