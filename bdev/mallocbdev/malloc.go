@@ -65,14 +65,15 @@ func (b *Backend) run(r *bdev.Request) error {
 	return nil
 }
 
-// next asks for the memory that a request will copy from: most of the time of a copy is waiting for its first lines. The core has checked
-// its range.
+// next asks for the memory that a request will copy from or to: most of the time of a copy is waiting for its first lines. The core has
+// checked its range.
 func (b *Backend) next(r *bdev.Request) {
 	switch r.Op {
-	case bdev.OpRead:
-		prefetch.Start(b.mem[r.Offset:])
 	case bdev.OpWrite:
 		prefetch.Start(r.Buf)
+		prefetch.Start(b.mem[r.Offset:])
+	case bdev.OpRead:
+		prefetch.Start(b.mem[r.Offset:])
 	}
 }
 
