@@ -1,6 +1,7 @@
 package vfio
 
 import (
+	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -50,6 +51,11 @@ func TestBindRefuses(t *testing.T) {
 		"open": {func(m *machine) {
 			m.process(4711, "postgres", "/dev/nvme0n1")
 		}, ErrInUse, "nvme0n1 is open in process 4711 (postgres)"},
+		"unreadable": {func(m *machine) {
+			m.host.claim = func(path string) (io.Closer, error) {
+				return nil, &os.PathError{Op: "open", Path: path, Err: syscall.EACCES}
+			}
+		}, ErrInUse, "nobody knows whether it is in use"},
 		"claimed": {func(m *machine) { m.busy["nvme0n1"] = true }, ErrInUse, "claimed by the kernel"},
 		"no IOMMU": {func(m *machine) {
 			require.NoError(t, os.Remove(m.path("sys/bus/pci/devices/"+one+"/iommu_group")))
@@ -142,4 +148,25 @@ func TestUnbindRefuses(t *testing.T) {
 	err = m.host.Unbind(one)
 	require.ErrorIs(t, err, ErrNotLoaded)
 	require.ErrorContains(t, err, "modprobe nvme")
+
+	m = newMachine(t)
+	m.device(one, "0x010802", "uio_pci_generic", 7)
+	err = m.host.Unbind(one)
+	require.ErrorIs(t, err, ErrBoundElsewhere)
+	require.ErrorContains(t, err, "uio_pci_generic")
+	require.Empty(t, m.writes)
+
+	m = newMachine(t)
+	m.device(one, "0x010802", driverVFIO, 7)
+	write := m.host.write
+	m.host.write = func(path, value string) error { // another driver takes what is free
+		if strings.HasSuffix(path, "drivers_probe") {
+			m.bind(value, "stub")
+			return nil
+		}
+		return write(path, value)
+	}
+	err = m.host.Unbind(one)
+	require.ErrorIs(t, err, ErrBoundElsewhere)
+	require.ErrorContains(t, err, "bound it to stub")
 }

@@ -170,15 +170,18 @@ type fakeKernel struct {
 	bar       []byte
 	config    []byte
 	vectors   uint32
-	granted   uint32        // MSI-X vectors the machine has left, 0: all
-	setUp     int           // MSI-X vectors set up
-	signals   map[int]int   // vector → eventfd
-	requested bool          // the kernel wants the device back
-	fails     map[any]error // node or request → error
-	limit     uint64        // RLIMIT_MEMLOCK
-	hugeLeft  int           // huge pages, in bytes
-	sparse    []area        // of BAR 0
-	noMmap    bool          // BAR 0 cannot be mapped
+	granted   uint32                                 // MSI-X vectors the machine has left, 0: all
+	setUp     int                                    // MSI-X vectors set up
+	signals   map[int]int                            // vector → eventfd
+	requested bool                                   // the kernel wants the device back
+	fails     map[any]error                          // node or request → error
+	answers   map[uint]func(arg []byte) (int, error) // request → what the kernel does instead
+	noMaps    int                                    // BAR 0 can be mapped only so many times, 0: always
+	noConfig  error                                  // of writing to the configuration space
+	limit     uint64                                 // RLIMIT_MEMLOCK
+	hugeLeft  int                                    // huge pages, in bytes
+	sparse    []area                                 // of BAR 0
+	noMmap    bool                                   // BAR 0 cannot be mapped
 	noReset   bool
 	notViable bool
 	noType1   bool
@@ -189,7 +192,8 @@ type fakeKernel struct {
 func newFakeKernel(m *machine) *fakeKernel {
 	k := &fakeKernel{m: m, next: 100, fds: map[int]string{}, memory: map[*byte]int{}, mappings: map[uint64]uint64{},
 		bar: aligned(16 << 10), config: make([]byte, 256), vectors: 65, signals: map[int]int{}, fails: map[any]error{},
-		limit: 1 << 40, ranges: []iovaRange{{0, 0xfedfffff}, {0xfef00000, 1<<39 - 1}}}
+		answers: map[uint]func([]byte) (int, error){},
+		limit:   1 << 40, ranges: []iovaRange{{0, 0xfedfffff}, {0xfef00000, 1<<39 - 1}}}
 	binary.LittleEndian.PutUint64(k.bar, 0x4018200f0107ff)
 	binary.LittleEndian.PutUint32(k.bar[8:], 0x10400)
 	binary.LittleEndian.PutUint16(k.config, 0x1b36)
@@ -235,7 +239,7 @@ func (k *fakeKernel) close(fd int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	require.Contains(k.m.t, k.fds, fd, "closing a descriptor that is not open")
-	if k.fds[fd] == "device" {
+	if k.fds[fd] == "device" && k.noConfig == nil {
 		require.Zero(k.m.t, k.config[pciCommand]&commandBusMaster, "closed while it is a bus master")
 	}
 	delete(k.fds, fd)
@@ -267,6 +271,9 @@ func (k *fakeKernel) ioctl(fd int, request uint, arg []byte) (int, error) {
 	require.Contains(k.m.t, k.fds, fd)
 	if err := k.fails[request]; err != nil {
 		return -1, err
+	}
+	if answer := k.answers[request]; answer != nil {
+		return answer(arg)
 	}
 	word := func(i int) uint32 { return native.Uint32(arg[4*i:]) }
 	switch request {
@@ -449,6 +456,9 @@ func (k *fakeKernel) pread(fd int, b []byte, offset int64) error {
 
 func (k *fakeKernel) pwrite(fd int, b []byte, offset int64) error {
 	require.Equal(k.m.t, "device", k.fds[fd])
+	if offset >= 7<<40 && k.noConfig != nil {
+		return k.noConfig
+	}
 	copy(k.part(offset), b)
 	return nil
 }
@@ -456,6 +466,9 @@ func (k *fakeKernel) pwrite(fd int, b []byte, offset int64) error {
 func (k *fakeKernel) mapDevice(fd int, offset int64, size int) ([]byte, error) {
 	require.Equal(k.m.t, "device", k.fds[fd])
 	b := k.bar[offset : int(offset)+size]
+	if k.noMaps > 0 && len(k.memory) >= k.noMaps {
+		return nil, syscall.ENOMEM
+	}
 	k.memory[&b[0]] = size
 	return b, nil
 }

@@ -2,6 +2,7 @@ package vfio
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -136,6 +137,9 @@ func TestLockedMemory(t *testing.T) {
 		require.ErrorIs(t, err, ErrLockedMemory)
 		require.ErrorContains(t, err, "limit 64 KiB, needed 68 KiB (60 KiB are locked")
 		require.ErrorContains(t, err, "ulimit -l")
+		b, err := d.Alloc(4 << 10)
+		require.NoError(t, err)
+		require.Equal(t, a.IOVA+60<<10, b.IOVA, "nor the addresses of what failed")
 		require.NoError(t, d.Free(a))
 		_, err = d.Alloc(8 << 10)
 		require.NoError(t, err, "what failed must not stay taken")
@@ -143,8 +147,10 @@ func TestLockedMemory(t *testing.T) {
 }
 
 func TestKindsOfMemory(t *testing.T) {
-	for errno, want := range map[error]error{syscall.EFAULT: nvme.ErrNotShareable, syscall.ENOSPC: ErrNoSpace, syscall.EIO: ErrKernel} {
+	for errno, want := range map[error]error{syscall.EFAULT: nvme.ErrNotShareable, syscall.ENOSPC: ErrNoSpace, syscall.EIO: ErrKernel,
+		syscall.ENOMEM: ErrKernel} {
 		eachWay(t, func(m *machine) {
+			m.fake.limit = math.MaxUint64 // none, so locked memory is not what is missing
 			m.fake.fails[uint(vfioIOMMUMapDMA)] = errno
 			m.fake.fails[uint(iommuIOASMap)] = errno
 		}, func(t *testing.T, m *machine, d *Transport) {
@@ -178,6 +184,19 @@ func TestInterrupts(t *testing.T) {
 		require.NoError(t, d.Interrupt(8, 900))
 		require.ErrorIs(t, d.Interrupt(9, 900), ErrNoSpace)
 	})
+	eachWay(t, func(m *machine) { m.fake.vectors = 300 }, func(t *testing.T, m *machine, d *Transport) {
+		require.Equal(t, 256, d.Vectors(), "the kernel sets up all at once")
+	})
+	eachWay(t, func(m *machine) {
+		m.fake.answers[vfioDeviceGetIRQ] = func(arg []byte) (int, error) { return 0, nil }
+	}, func(t *testing.T, m *machine, d *Transport) {
+		require.Zero(t, d.Vectors(), "there are some, of which none signals an eventfd")
+	})
+	eachWay(t, asIs, func(t *testing.T, m *machine, d *Transport) {
+		m.fake.answers[vfioDeviceSetIRQs] = func(arg []byte) (int, error) { return 65, nil }
+		require.ErrorIs(t, d.Interrupt(0, 900), ErrBadReply, "more left than were asked for, and none set up")
+		delete(m.fake.answers, vfioDeviceSetIRQs)
+	})
 	eachWay(t, func(m *machine) { m.fake.vectors = 0 }, func(t *testing.T, m *machine, d *Transport) {
 		require.Equal(t, 1, d.Vectors(), "MSI")
 	})
@@ -203,9 +222,17 @@ func TestMask(t *testing.T) {
 				require.Equal(t, before, m.fake.bar)
 				require.ErrorIs(t, d.Mask(65, true), ErrBadAccess)
 				require.ErrorIs(t, d.Mask(-1, true), ErrBadAccess)
+				little.PutUint32(entry[msixControl:], 0x770001) // the kernel moves the interrupt just now
+				require.NoError(t, d.Interrupt(5, 900))
+				require.NoError(t, d.Mask(5, false))
+				require.EqualValues(t, 0x770000, little.Uint32(entry[msixControl:]), "masked for ever")
 			})
 		})
 	}
+	eachWay(t, func(m *machine) { m.fake.config[0x52] = 3 }, func(t *testing.T, m *machine, d *Transport) { // a table of 4 for 65 vectors
+		require.NoError(t, d.Interrupt(10, 900))
+		require.ErrorIs(t, d.Mask(10, true), ErrBadAccess)
+	})
 	for name, prepare := range map[string]func(*machine){
 		"not mapped":             func(m *machine) { m.fake.noMmap = true },
 		"the kernel keeps it":    func(m *machine) { m.fake.sparse = []area{{0, 0x1000}, {0x3000, 0x1000}} },
@@ -227,7 +254,12 @@ func TestReset(t *testing.T) {
 	eachWay(t, asIs, func(t *testing.T, m *machine, d *Transport) {
 		require.NoError(t, d.Reset())
 		require.Equal(t, 1, m.fake.resets)
-		require.EqualValues(t, commandMemory|commandBusMaster, m.fake.config[pciCommand])
+		require.EqualValues(t, commandMemory|commandBusMaster|commandNoINTx, little.Uint16(m.fake.config[pciCommand:]))
+		for errno, unsupported := range map[error]bool{syscall.ENOTTY: true, syscall.EINVAL: true, syscall.EIO: false} {
+			m.fake.fails[uint(vfioDeviceReset)] = errno
+			require.ErrorIs(t, d.Reset(), errno)
+			require.Equal(t, unsupported, errors.Is(d.Reset(), nvme.ErrUnsupported), "%v: the driver has to know that there is no such reset", errno)
+		}
 	})
 	eachWay(t, func(m *machine) { m.fake.noReset = true }, func(t *testing.T, m *machine, d *Transport) {
 		require.ErrorIs(t, d.Reset(), nvme.ErrUnsupported)
@@ -260,9 +292,31 @@ func TestRemoval(t *testing.T) {
 				require.ErrorIs(t, d.Store32(0x14, 0), nvme.ErrGone)
 				require.ErrorIs(t, d.Interrupt(0, 1), nvme.ErrGone)
 				require.Nil(t, d.Window(0, 8))
+				m.fake.noConfig = syscall.EIO
+				require.NoError(t, d.Close(), "there is nothing left to silence")
 			})
 		})
 	}
+}
+
+// TestKernelKeepsMemory: what the IOMMU does not let go of keeps its address and stays memory of nobody else, also after Close.
+func TestKernelKeepsMemory(t *testing.T) {
+	eachWay(t, asIs, func(t *testing.T, m *machine, d *Transport) {
+		mine := aligned(pageSize)
+		own, err := d.Alloc(4096)
+		require.NoError(t, err)
+		_, err = d.Map(mine)
+		require.NoError(t, err)
+		m.fake.fails[uint(vfioIOMMUUnmapDMA)], m.fake.fails[uint(iommuIOASUnmap)] = syscall.EIO, syscall.EIO
+		require.ErrorIs(t, d.Free(own), ErrKernel)
+		require.ErrorIs(t, d.Unmap(mine), ErrKernel)
+		_, err = d.Alloc(4096) // at other addresses, or the machine complains
+		require.NoError(t, err)
+		require.ErrorIs(t, d.Close(), ErrKernel)
+		require.Contains(t, m.fake.memory, &own.Bytes[0], "the process could put anything there")
+		clear(m.fake.memory)
+		clear(m.fake.mappings)
+	})
 }
 
 func TestClose(t *testing.T) {
@@ -341,6 +395,61 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// TestOpenDistrusts has the kernel and the device answer what cannot be, or cannot be used. Nothing stays open or mapped.
+func TestOpenDistrusts(t *testing.T) {
+	const huge = 1 << 30
+	says := func(request uint, words ...uint32) func(*machine) { // the structure begins with these
+		return func(m *machine) {
+			m.fake.answers[request] = func(arg []byte) (int, error) {
+				for i, w := range words {
+					native.PutUint32(arg[4*i:], w)
+				}
+				return 0, nil
+			}
+		}
+	}
+	fails := func(request uint, err error) func(*machine) { return func(m *machine) { m.fake.fails[request] = err } }
+	shared := func(m *machine) { m.device("0000:01:00.1", "0x020000", "e1000e", 7) }
+	for name, c := range map[string]struct {
+		way     string
+		prepare func(m *machine)
+		want    error
+		text    string
+	}{
+		"another interface": {"group", func(m *machine) {
+			m.fake.answers[vfioGetAPIVersion] = func([]byte) (int, error) { return 1, nil }
+		}, nvme.ErrUnsupported, "version 1"},
+		"no IOMMU":            {"group", func(m *machine) { m.file("sys/kernel/iommu_groups/7/name", "vfio-noiommu\n") }, ErrNoIOMMU, "no-IOMMU mode"},
+		"no PCI device":       {"cdev", says(vfioDeviceGetInfo, deviceInfoBytes, deviceResets), ErrBadReply, "no PCI device"},
+		"endless region":      {"cdev", says(vfioDeviceGetRegion, huge), ErrBadReply, "bytes of information"},
+		"endless IOMMU":       {"group", says(vfioIOMMUGetInfo, huge), ErrBadReply, "about an IOMMU"},
+		"IOMMU without space": {"group", says(vfioIOMMUGetInfo, iommuInfoBytes, 0), nvme.ErrUnsupported, "Linux 5.4"},
+		"many vectors":        {"cdev", says(vfioDeviceGetIRQ, irqInfoBytes, irqEventfd, 0, 4096), ErrBadReply, "4096 interrupt vectors"},
+		"small BAR":           {"group", func(m *machine) { m.fake.bar = m.fake.bar[:0x800] }, ErrBadReply, "too few"},
+		"unmappable part": {"cdev", func(m *machine) {
+			m.fake.sparse, m.fake.noMaps = []area{{0, 0x1000}, {0x3000, 0x1000}}, 1
+		}, ErrKernel, "at 0x3000"},
+		"no removal event": {"group", fails(vfioDeviceSetIRQs, syscall.EIO), ErrKernel, "hot removal"},
+		"no bus master":    {"cdev", func(m *machine) { m.fake.noConfig = syscall.EIO }, ErrKernel, "command register"},
+		"busy group": {"cdev", func(m *machine) {
+			shared(m)
+			fails(vfioDeviceBindIOMMUFD, syscall.EBUSY)(m)
+		}, ErrNotViable, "0000:01:00.1 (driver e1000e)"},
+		"group of another": {"cdev", fails(vfioDeviceBindIOMMUFD, syscall.EINVAL), ErrInUse, "another process"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.device(one, "0x010802", driverVFIO, 7)
+			options := ways[c.way](m)
+			c.prepare(m)
+			_, err := m.host.Open(one, options)
+			require.ErrorIs(t, err, c.want)
+			require.ErrorContains(t, err, c.text)
+			require.ErrorContains(t, err, one)
+		})
+	}
+}
+
 func TestOpenNeedsVFIO(t *testing.T) {
 	for driver, text := range map[string]string{"nvme": "bound to nvme;", "": "bound to no driver"} {
 		m := newMachine(t)
@@ -411,8 +520,10 @@ func TestAddresses(t *testing.T) {
 	}
 	a.release(12345) // never taken
 	require.Equal(t, whole, a.free, "everything joins again")
-	_, err := newAddresses([]iovaRange{{0, 0x1fffff}}).take(2<<20, 4096)
-	require.ErrorIs(t, err, ErrNoSpace)
+	for _, r := range []iovaRange{{0, 0x1fffff}, {1<<64 - 0x3000, 1<<64 - 1}} {
+		_, err := newAddresses([]iovaRange{r}).take(2<<20, hugePage)
+		require.ErrorIs(t, err, ErrNoSpace)
+	}
 }
 
 // TestErrorsSpeak keeps messages free of empty parts.

@@ -1,0 +1,83 @@
+package vfio
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestBadReplies: sizes and offsets of the kernel that contradict each other are an error, and nothing is read beyond them.
+func TestBadReplies(t *testing.T) {
+	region := func(size, offset uint64, capability uint32, body ...byte) []byte {
+		b := words(0, regionHasCaps, 0, capability)
+		b = native.AppendUint64(native.AppendUint64(b, size), offset)
+		b = append(b, body...)
+		native.PutUint32(b, uint32(len(b)))
+		return b
+	}
+	sparse := func(next, n uint32, areas ...uint64) []byte {
+		b := words(capSparseMmap|1<<16, next, n, 0)
+		for _, v := range areas {
+			b = native.AppendUint64(b, v)
+		}
+		return b
+	}
+	for name, b := range map[string][]byte{
+		"no structure":            make([]byte, regionInfoBytes-1),
+		"endless region":          region(1<<47, 0, 0),
+		"region beyond any file":  region(4096, 1<<63, 0),
+		"capability in the front": region(4096, 0, 8),
+		"capability at the end":   region(4096, 0, regionInfoBytes, 1, 0, 0, 0),
+		"circle":                  region(4096, 0, regionInfoBytes, words(9, regionInfoBytes)...),
+		"half a list":             region(4096, 0, regionInfoBytes, words(capSparseMmap, 0, 1)...),
+		"missing areas":           region(4096, 0, regionInfoBytes, sparse(0, 2, 0, 4096)...),
+		"many areas":              region(4096, 0, regionInfoBytes, sparse(0, 1<<31, 0, 4096)...),
+		"area behind":             region(4096, 0, regionInfoBytes, sparse(0, 1, 8192, 0)...),
+		"area over the end":       region(4096, 0, regionInfoBytes, sparse(0, 1, 2048, 4096)...),
+		"area around the world":   region(4096, 0, regionInfoBytes, sparse(0, 1, 4096, 1<<64-1)...),
+	} {
+		_, err := decodeRegionInfo(b)
+		require.ErrorIs(t, err, ErrBadReply, name)
+	}
+	ranges := func(bounds ...uint64) (b []byte) {
+		for _, v := range bounds {
+			b = native.AppendUint64(b, v)
+		}
+		return b
+	}
+	for name, c := range map[string]struct {
+		b []byte
+		n uint32
+	}{
+		"missing ranges": {ranges(0, 4095), 2},
+		"many ranges":    {make([]byte, 16*(maxIOVARanges+1)), maxIOVARanges + 1},
+		"backwards":      {ranges(4096, 4095), 1},
+		"overlapping":    {ranges(0, 4096, 4096, 8191), 2},
+		"not ascending":  {ranges(4096, 8191, 0, 4095), 2},
+	} {
+		_, err := decodeIOVARanges(c.b, c.n)
+		require.ErrorIs(t, err, ErrBadReply, name)
+	}
+}
+
+// TestBadCapabilities of the configuration space, which a device that goes away shows as ones.
+func TestBadCapabilities(t *testing.T) {
+	config := func(first byte) []byte {
+		b := make([]byte, pciConfigBytes)
+		b[pciStatus], b[pciCapabilities] = statusHasCaps, first
+		return b
+	}
+	circle := config(0x40)
+	circle[0x41] = 0x40
+	late := config(0xf8)
+	late[0xf8] = capabilityMSIX
+	for name, b := range map[string][]byte{"short": circle[:64], "circle": circle, "over the end": late, "in the header": config(0x20)} {
+		_, err := findMSIX(b)
+		require.ErrorIs(t, err, ErrBadReply, name)
+	}
+	gone := config(0x20)
+	gone[0], gone[1] = 0xff, 0xff
+	m, err := findMSIX(gone)
+	require.NoError(t, err)
+	require.Zero(t, m.entries)
+}
