@@ -14,6 +14,13 @@ const one = "0000:01:00.0"
 
 func (m *machine) driver() string { return target(m.path("sys/bus/pci/devices/" + one + "/driver")) }
 
+// override is all that was written to the attribute.
+func (m *machine) override() string {
+	b, err := os.ReadFile(m.path("sys/bus/pci/devices/" + one + "/driver_override"))
+	require.NoError(m.t, err)
+	return string(b)
+}
+
 func TestBindAndUnbind(t *testing.T) {
 	m := newMachine(t)
 	m.nvme(one, 7)
@@ -24,8 +31,22 @@ func TestBindAndUnbind(t *testing.T) {
 	require.Len(t, m.writes, n)
 	require.NoError(t, m.host.Unbind(one))
 	require.Equal(t, driverNVMe, m.driver())
-	require.Equal(t, "", attribute(m.path("sys/bus/pci/devices/"+one+"/driver_override")))
+	require.Equal(t, "\n", m.override(), "what ends an override: an empty write changes nothing")
 	require.NoError(t, m.host.Unbind(one), "unbound already")
+	for _, do := range []func(string) error{m.host.Bind, m.host.Unbind} {
+		require.ErrorIs(t, do("0000:09:00.0"), ErrNotFound)
+	}
+}
+
+// TestBindOfFree: a controller that has no driver is bound from there, also in the first group, and given to the kernel's.
+func TestBindOfFree(t *testing.T) {
+	m := newMachine(t)
+	m.device(one, "0x010802", "", 0)
+	require.NoError(t, m.host.Bind(one))
+	require.Equal(t, driverVFIO, m.driver())
+	m.bind(one, "")
+	require.NoError(t, m.host.Unbind(one))
+	require.Equal(t, driverNVMe, m.driver())
 }
 
 // TestBindRefuses checks that what is in use stays with its driver, and that the message says who uses it.
@@ -116,6 +137,9 @@ func TestBindFailsHalfWay(t *testing.T) {
 		if err == syscall.EACCES {
 			require.ErrorIs(t, got, ErrPermission)
 			require.ErrorContains(t, got, "sudo")
+		} else {
+			require.Equal(t, "\n", m.override(), "it would be vfio-pci's at the next probe")
+			require.NotContains(t, got.Error(), "given back", "its driver never lost it")
 		}
 		require.Equal(t, driverNVMe, m.driver())
 	}
@@ -132,7 +156,7 @@ func TestBindFailsHalfWay(t *testing.T) {
 	require.ErrorIs(t, err, ErrKernel)
 	require.ErrorContains(t, err, "dmesg")
 	require.Equal(t, driverNVMe, m.driver())
-	require.Equal(t, "", attribute(m.path("sys/bus/pci/devices/"+one+"/driver_override")))
+	require.Equal(t, "\n", m.override())
 }
 
 func TestUnbindRefuses(t *testing.T) {

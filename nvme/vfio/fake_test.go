@@ -180,8 +180,11 @@ type fakeKernel struct {
 	noConfig  error                                  // of writing to the configuration space
 	limit     uint64                                 // RLIMIT_MEMLOCK
 	hugeLeft  int                                    // huge pages, in bytes
+	hugeAsked int                                    // how often
+	huge      map[*byte]int                          // memory in huge pages, as in memory
 	sparse    []area                                 // of BAR 0
 	noMmap    bool                                   // BAR 0 cannot be mapped
+	slow      int                                    // registers read or written through the device's file
 	noReset   bool
 	notViable bool
 	noType1   bool
@@ -190,7 +193,7 @@ type fakeKernel struct {
 }
 
 func newFakeKernel(m *machine) *fakeKernel {
-	k := &fakeKernel{m: m, next: 100, fds: map[int]string{}, memory: map[*byte]int{}, mappings: map[uint64]uint64{},
+	k := &fakeKernel{m: m, next: 100, fds: map[int]string{}, memory: map[*byte]int{}, huge: map[*byte]int{}, mappings: map[uint64]uint64{},
 		bar: aligned(16 << 10), config: make([]byte, 256), vectors: 65, signals: map[int]int{}, fails: map[any]error{},
 		answers: map[uint]func([]byte) (int, error){},
 		limit:   1 << 40, ranges: []iovaRange{{0, 0xfedfffff}, {0xfef00000, 1<<39 - 1}}}
@@ -451,7 +454,14 @@ func (k *fakeKernel) part(offset int64) []byte {
 func (k *fakeKernel) pread(fd int, b []byte, offset int64) error {
 	require.Equal(k.m.t, "device", k.fds[fd])
 	copy(b, k.part(offset))
+	k.count(offset)
 	return nil
+}
+
+func (k *fakeKernel) count(offset int64) {
+	if offset < 7<<40 {
+		k.slow++
+	}
 }
 
 func (k *fakeKernel) pwrite(fd int, b []byte, offset int64) error {
@@ -460,6 +470,7 @@ func (k *fakeKernel) pwrite(fd int, b []byte, offset int64) error {
 		return k.noConfig
 	}
 	copy(k.part(offset), b)
+	k.count(offset)
 	return nil
 }
 
@@ -474,13 +485,15 @@ func (k *fakeKernel) mapDevice(fd int, offset int64, size int) ([]byte, error) {
 }
 
 func (k *fakeKernel) mapMemory(size int, huge bool) ([]byte, error) {
+	b := aligned(size)
 	if huge {
+		k.hugeAsked++
 		if size > k.hugeLeft {
 			return nil, syscall.ENOMEM
 		}
 		k.hugeLeft -= size
+		k.huge[&b[0]] = size
 	}
-	b := aligned(size)
 	k.memory[&b[0]] = size
 	return b, nil
 }
@@ -488,6 +501,8 @@ func (k *fakeKernel) mapMemory(size int, huge bool) ([]byte, error) {
 func (k *fakeKernel) unmap(b []byte) error {
 	require.Equal(k.m.t, k.memory[&b[0]], len(b))
 	delete(k.memory, &b[0])
+	k.hugeLeft += k.huge[&b[0]]
+	delete(k.huge, &b[0])
 	return nil
 }
 

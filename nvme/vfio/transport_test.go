@@ -69,6 +69,13 @@ func TestRegisters(t *testing.T) {
 					require.ErrorIs(t, d.Store32(bad, 1), ErrBadAccess)
 				}
 				require.ErrorIs(t, d.Store64(4, 1), ErrBadAccess)
+				if name == "mapped" {
+					require.Zero(t, m.fake.slow, "a system call for a register that is memory")
+				}
+				for _, last := range []uint32{0x3ffc, 0x1ffc, 0x2410, 0x3010} { // of the BAR, before and behind what the kernel keeps
+					_, err := d.Load32(last)
+					require.NoError(t, err)
+				}
 			})
 		})
 	}
@@ -87,7 +94,29 @@ func TestWindow(t *testing.T) {
 		require.NotNil(t, d.Window(0x3010, 8))
 		require.Nil(t, d.Window(0x10000, 8))
 		require.Nil(t, d.Window(0, -1))
+		require.Nil(t, d.Window(0, 0))
+		require.Len(t, d.Window(0x1000, 0x1000), 0x1000, "up to the end of a map")
+		require.Len(t, d.Window(0x3010, 0xff0), 0xff0)
+		require.Nil(t, d.Window(0x3010, 0xff1))
+		require.Nil(t, d.Window(0x2800, 8), "between two maps")
 	})
+}
+
+// TestPartsOfMaps: what is mapped is handed out from the map that holds all of it, and nothing beside it.
+func TestPartsOfMaps(t *testing.T) {
+	b := &bar{maps: []mapping{{area{0x1000, 0x1000}, make([]byte, 0x1000)}, {area{0x3000, 0x1000}, make([]byte, 0x1000)}}}
+	for i, m := range b.maps {
+		m.bytes[0], m.bytes[0xfff] = byte(2*i+1), byte(2*i+2)
+	}
+	for at, want := range map[uint64]byte{0x1000: 1, 0x1fff: 2, 0x3000: 3, 0x3fff: 4} {
+		require.Equal(t, []byte{want}, b.mapped(at, 1), "%#x", at)
+	}
+	for _, at := range []uint64{0, 0xfff, 0x2000, 0x2fff, 0x4000, 1<<64 - 1} {
+		require.Nil(t, b.mapped(at, 1), "%#x", at)
+	}
+	require.Len(t, b.mapped(0x3000, 0x1000), 0x1000)
+	require.Nil(t, b.mapped(0x3001, 0x1000))
+	require.Nil(t, b.mapped(0xfff, 0x1000))
 }
 
 func TestMemory(t *testing.T) {
@@ -100,13 +129,24 @@ func TestMemory(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, b.IOVA%hugePage)
 		require.Equal(t, Memory{Allocated: int64(pageSize) + 2<<20, Huge: 2 << 20}, d.Memory())
-		_, err = d.Alloc(4 << 20) // none left: small pages
+		small, err := d.Alloc(4 << 20) // none left: small pages
 		require.NoError(t, err)
 		require.Equal(t, Memory{Allocated: int64(pageSize) + 6<<20, Huge: 2 << 20}, d.Memory())
 		require.NoError(t, d.Free(a))
+		require.Equal(t, a.IOVA, alloc(t, d, 1).IOVA, "addresses are used again")
 		require.ErrorIs(t, d.Free(a), ErrBadAccess)
 		require.ErrorIs(t, d.Free(nvme.DMA{Bytes: b.Bytes, IOVA: 1}), ErrBadAccess)
+		require.NoError(t, d.Free(small))
+		asked := m.fake.hugeAsked
+		alloc(t, d, 2<<20)
+		require.Equal(t, asked, m.fake.hugeAsked, "none was left a moment ago")
 		require.NoError(t, d.Free(b))
+		require.Equal(t, Memory{Allocated: int64(pageSize) + 2<<20}, d.Memory())
+		alloc(t, d, 2<<20-256<<10)
+		require.EqualValues(t, 2<<20, d.Memory().Huge, "there is one again, and an eighth of it may be lost")
+		alloc(t, d, 2<<20-256<<10-1)
+		require.EqualValues(t, 2<<20, d.Memory().Huge, "not more")
+		require.ErrorIs(t, d.Free(nvme.DMA{}), ErrBadAccess)
 
 		mine := aligned(3 * pageSize)
 		iova, err := d.Map(mine)
@@ -124,15 +164,28 @@ func TestMemory(t *testing.T) {
 		require.ErrorIs(t, d.Unmap(mine), ErrBadAccess)
 		_, err = d.Map(mine) // left for Close
 		require.NoError(t, err)
-		_, err = d.Alloc(0)
-		require.ErrorIs(t, err, ErrBadAccess)
+		for _, size := range []int{0, -1, math.MaxInt32 + 1} {
+			_, err = d.Alloc(size)
+			require.ErrorIs(t, err, ErrBadAccess)
+		}
 	})
+}
+
+func alloc(t *testing.T, d *Transport, size int) nvme.DMA {
+	t.Helper()
+	m, err := d.Alloc(size)
+	require.NoError(t, err)
+	return m
 }
 
 func TestLockedMemory(t *testing.T) {
 	eachWay(t, func(m *machine) { m.fake.limit = 64 << 10 }, func(t *testing.T, m *machine, d *Transport) {
-		a, err := d.Alloc(60 << 10)
+		mine := aligned(pageSize)
+		_, err := d.Map(mine)
 		require.NoError(t, err)
+		require.ErrorContains(t, func() error { _, err := d.Alloc(64 << 10); return err }(), "needed 68 KiB (4 KiB are locked")
+		require.NoError(t, d.Unmap(mine))
+		a := alloc(t, d, 60<<10)
 		_, err = d.Alloc(8 << 10)
 		require.ErrorIs(t, err, ErrLockedMemory)
 		require.ErrorContains(t, err, "limit 64 KiB, needed 68 KiB (60 KiB are locked")
@@ -147,8 +200,8 @@ func TestLockedMemory(t *testing.T) {
 }
 
 func TestKindsOfMemory(t *testing.T) {
-	for errno, want := range map[error]error{syscall.EFAULT: nvme.ErrNotShareable, syscall.ENOSPC: ErrNoSpace, syscall.EIO: ErrKernel,
-		syscall.ENOMEM: ErrKernel} {
+	for errno, want := range map[error]error{syscall.EFAULT: nvme.ErrNotShareable, syscall.EINVAL: nvme.ErrNotShareable,
+		syscall.EOPNOTSUPP: nvme.ErrNotShareable, syscall.ENOSPC: ErrNoSpace, syscall.EIO: ErrKernel, syscall.ENOMEM: ErrKernel} {
 		eachWay(t, func(m *machine) {
 			m.fake.limit = math.MaxUint64 // none, so locked memory is not what is missing
 			m.fake.fails[uint(vfioIOMMUMapDMA)] = errno
@@ -157,6 +210,7 @@ func TestKindsOfMemory(t *testing.T) {
 			_, err := d.Map(aligned(pageSize))
 			require.ErrorIs(t, err, want)
 			require.ErrorIs(t, err, errno)
+			require.ErrorContains(t, err, " 4 KiB")
 		})
 	}
 }
