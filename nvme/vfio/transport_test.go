@@ -154,13 +154,15 @@ func TestMemory(t *testing.T) {
 		require.Contains(t, m.fake.mappings, iova)
 		_, err = d.Map(mine)
 		require.ErrorIs(t, err, ErrBadAccess)
-		for _, bad := range [][]byte{nil, mine[1:], mine[:pageSize+1]} {
+		for _, bad := range [][]byte{nil, mine[1:], mine[1:][:pageSize], mine[:pageSize+1]} {
 			_, err = d.Map(bad)
 			require.ErrorIs(t, err, nvme.ErrNotShareable)
 		}
 		require.EqualValues(t, 3*pageSize, d.Memory().Mapped)
 		require.ErrorIs(t, d.Unmap(mine[:pageSize]), ErrBadAccess)
+		require.ErrorIs(t, d.Unmap(nil), ErrBadAccess)
 		require.NoError(t, d.Unmap(mine))
+		require.Zero(t, d.Memory().Mapped)
 		require.ErrorIs(t, d.Unmap(mine), ErrBadAccess)
 		_, err = d.Map(mine) // left for Close
 		require.NoError(t, err)
@@ -368,6 +370,7 @@ func TestKernelKeepsMemory(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorIs(t, d.Close(), ErrKernel)
 		require.Contains(t, m.fake.memory, &own.Bytes[0], "the process could put anything there")
+		require.Equal(t, Memory{Allocated: 2 * int64(pageSize), Mapped: int64(pageSize)}, d.Memory(), "the controller may reach it still")
 		clear(m.fake.memory)
 		clear(m.fake.mappings)
 	})
@@ -386,7 +389,8 @@ func TestClose(t *testing.T) {
 				}
 			})
 		}
-		_, err := d.Alloc(1 << 20)
+		alloc(t, d, 1<<20)
+		_, err := d.Map(aligned(pageSize))
 		require.NoError(t, err)
 		require.NoError(t, d.Interrupt(1, 5))
 		require.NoError(t, d.Close())
