@@ -71,7 +71,8 @@ func TestBindRefuses(t *testing.T) {
 		}, ErrInUse, "nvme0n1p1 is held by dm-3 (vg0-root)"},
 		"open": {func(m *machine) {
 			m.process(4711, "postgres", "/dev/nvme0n1")
-		}, ErrInUse, "nvme0n1 is open in process 4711 (postgres)"},
+			m.link("proc/self/fd/5", "/dev/nvme0n1") // which is another name of one
+		}, ErrInUse, "nvme0n1 is open in process 4711 (postgres); end that first"},
 		"unreadable": {func(m *machine) {
 			m.host.claim = func(path string) (io.Closer, error) {
 				return nil, &os.PathError{Op: "open", Path: path, Err: syscall.EACCES}
@@ -124,6 +125,21 @@ func TestHoldersListsAll(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []Holder{{"nvme0n1p1", "mounted on /"}, {"nvme0n1p1", "mounted on /srv"}, {"nvme0n1p2", "swap"}}, held)
 	require.Empty(t, m.writes)
+
+	m = newMachine(t)
+	m.nvme(one, 7)
+	m.host.claim = func(path string) (io.Closer, error) {
+		return nil, &os.PathError{Op: "open", Path: path, Err: syscall.ENOENT}
+	}
+	held, err = m.host.Holders(one)
+	require.NoError(t, err)
+	require.Empty(t, held, "nobody opens what has no node")
+}
+
+func TestParseMounts(t *testing.T) {
+	got := parseMounts(strings.NewReader("22 1 8:1 / /a - ext4 /dev/x\n22 1 8:2 / - ext4 /dev/x\n22 1 8:3 / /c - ext4\n" +
+		"22 1 8:4 / /d ext4 /dev/x\n22 1 8:5 / /e\\134f rw shared:1 - ext4 /dev/y rw,errors=continue\n"))
+	require.Equal(t, []mount{{"8:1", "/a", "/dev/x"}, {"8:5", `/e\f`, "/dev/y"}}, got)
 }
 
 // TestBindFailsHalfWay checks that the kernel's driver gets the controller back.

@@ -279,6 +279,9 @@ func (k *fakeKernel) ioctl(fd int, request uint, arg []byte) (int, error) {
 		return answer(arg)
 	}
 	word := func(i int) uint32 { return native.Uint32(arg[4*i:]) }
+	if !slices.Contains([]uint{vfioGetAPIVersion, vfioGroupSetContainer, vfioGroupGetDeviceFD, vfioDeviceReset}, request) {
+		require.Len(k.m.t, arg, int(word(0)), "structure of request %#x", request)
+	}
 	switch request {
 	case vfioGetAPIVersion:
 		return apiVersion, nil
@@ -374,11 +377,14 @@ func (k *fakeKernel) iommuInfo(arg []byte) {
 		info = native.AppendUint64(native.AppendUint64(info, r.start), r.last)
 	}
 	native.PutUint32(info, uint32(len(info)))
+	if len(info) > len(arg) {
+		native.PutUint32(info[16:], 0)
+		info = info[:iommuInfoBytes]
+	}
 	copy(arg, info)
 }
 
 func (k *fakeKernel) ioasRanges(arg []byte) (int, error) {
-	require.EqualValues(k.m.t, ioasRangesBytes, native.Uint32(arg))
 	require.GreaterOrEqual(k.m.t, int(native.Uint32(arg[8:])), len(k.ranges))
 	native.PutUint32(arg[8:], uint32(len(k.ranges)))
 	to := *(*unsafe.Pointer)(unsafe.Pointer(&arg[16])) // the address in the structure
@@ -413,7 +419,6 @@ func (k *fakeKernel) unmapDMA(iova, size uint64) error {
 
 func (k *fakeKernel) setIRQs(arg []byte) (int, error) {
 	flags, index, start, count := native.Uint32(arg[4:]), native.Uint32(arg[8:]), native.Uint32(arg[12:]), native.Uint32(arg[16:])
-	require.Len(k.m.t, arg, int(native.Uint32(arg)))
 	if index == irqRequest {
 		return 0, nil
 	}

@@ -2,6 +2,7 @@ package vfio
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -221,6 +222,8 @@ func TestInterrupts(t *testing.T) {
 	eachWay(t, asIs, func(t *testing.T, m *machine, d *Transport) {
 		require.Equal(t, 65, d.Vectors())
 		require.NoError(t, d.Interrupt(3, 900))
+		require.NoError(t, d.Interrupt(4, -1))
+		require.Equal(t, map[int]int{3: 900}, m.fake.signals, "another one ends nothing")
 		require.NoError(t, d.Interrupt(0, 901))
 		require.NoError(t, d.Interrupt(64, 902))
 		require.Equal(t, map[int]int{3: 900, 0: 901, 64: 902}, m.fake.signals)
@@ -237,16 +240,21 @@ func TestInterrupts(t *testing.T) {
 	})
 	eachWay(t, func(m *machine) { m.fake.granted = 9 }, func(t *testing.T, m *machine, d *Transport) {
 		require.ErrorIs(t, d.Interrupt(20, 900), ErrNoSpace)
+		require.ErrorIs(t, d.Interrupt(9, 900), ErrNoSpace, "the first that is not granted")
 		require.NoError(t, d.Interrupt(8, 900))
 		require.ErrorIs(t, d.Interrupt(9, 900), ErrNoSpace)
 	})
-	eachWay(t, func(m *machine) { m.fake.vectors = 300 }, func(t *testing.T, m *machine, d *Transport) {
+	eachWay(t, func(m *machine) { m.fake.vectors = 2048 }, func(t *testing.T, m *machine, d *Transport) {
 		require.Equal(t, 256, d.Vectors(), "the kernel sets up all at once")
 	})
 	eachWay(t, func(m *machine) {
-		m.fake.answers[vfioDeviceGetIRQ] = func(arg []byte) (int, error) { return 0, nil }
+		m.fake.answers[vfioDeviceGetIRQ] = func(arg []byte) (int, error) { native.PutUint32(arg[12:], 8); return 0, nil }
 	}, func(t *testing.T, m *machine, d *Transport) {
 		require.Zero(t, d.Vectors(), "there are some, of which none signals an eventfd")
+		require.NotContains(t, slices.Collect(maps.Values(m.fake.fds)), "eventfd", "nor does a hot removal")
+		m.fake.requested = true
+		_, err := d.Load32(8)
+		require.NoError(t, err, "of which the kernel does not tell")
 	})
 	eachWay(t, asIs, func(t *testing.T, m *machine, d *Transport) {
 		m.fake.answers[vfioDeviceSetIRQs] = func(arg []byte) (int, error) { return 65, nil }
@@ -276,6 +284,8 @@ func TestMask(t *testing.T) {
 				require.EqualValues(t, 0x770001, little.Uint32(entry[msixControl:]))
 				require.NoError(t, d.Mask(5, false))
 				require.Equal(t, before, m.fake.bar)
+				_, err := d.Load32(0x2000)
+				require.Equal(t, name == "BAR 0", errors.Is(err, ErrBadAccess), "the kernel's where the table is, a register elsewhere")
 				require.ErrorIs(t, d.Mask(65, true), ErrBadAccess)
 				require.ErrorIs(t, d.Mask(-1, true), ErrBadAccess)
 				little.PutUint32(entry[msixControl:], 0x770001) // the kernel moves the interrupt just now
@@ -482,7 +492,7 @@ func TestOpenDistrusts(t *testing.T) {
 		"endless region":      {"cdev", says(vfioDeviceGetRegion, huge), ErrBadReply, "bytes of information"},
 		"endless IOMMU":       {"group", says(vfioIOMMUGetInfo, huge), ErrBadReply, "about an IOMMU"},
 		"IOMMU without space": {"group", says(vfioIOMMUGetInfo, iommuInfoBytes, 0), nvme.ErrUnsupported, "Linux 5.4"},
-		"many vectors":        {"cdev", says(vfioDeviceGetIRQ, irqInfoBytes, irqEventfd, 0, 4096), ErrBadReply, "4096 interrupt vectors"},
+		"many vectors":        {"cdev", says(vfioDeviceGetIRQ, irqInfoBytes, irqEventfd, 0, 2049), ErrBadReply, "2049 interrupt vectors"},
 		"small BAR":           {"group", func(m *machine) { m.fake.bar = m.fake.bar[:0x800] }, ErrBadReply, "too few"},
 		"unmappable part": {"cdev", func(m *machine) {
 			m.fake.sparse, m.fake.noMaps = []area{{0, 0x1000}, {0x3000, 0x1000}}, 1
@@ -582,6 +592,41 @@ func TestAddresses(t *testing.T) {
 		_, err := newAddresses([]iovaRange{r}).take(2<<20, hugePage)
 		require.ErrorIs(t, err, ErrNoSpace)
 	}
+}
+
+// TestAddressesAtTheirEnds takes ranges whole, of which nothing is left then.
+func TestAddressesAtTheirEnds(t *testing.T) {
+	a := newAddresses([]iovaRange{{0, lowestIOVA - 1}, {lowestIOVA + 0x3000, lowestIOVA + 0x5fff}})
+	whole := []iovaRange{{lowestIOVA + 0x3000, lowestIOVA + 0x5fff}}
+	require.Equal(t, whole, a.free, "the lowest ones are of no use")
+	at, err := a.take(0x3000, 0x1000)
+	require.NoError(t, err)
+	require.EqualValues(t, lowestIOVA+0x3000, at)
+	_, err = a.take(1, 1)
+	require.ErrorIs(t, err, ErrNoSpace)
+	a.release(at)
+	a.release(at) // twice
+	require.Equal(t, whole, a.free)
+	one := newAddresses([]iovaRange{{0, lowestIOVA}})
+	at, err = one.take(1, 1)
+	require.NoError(t, err)
+	require.EqualValues(t, lowestIOVA, at)
+}
+
+// TestManyRanges: what the kernel says about the IOMMU does not fit the first question.
+func TestManyRanges(t *testing.T) {
+	eachWay(t, func(m *machine) {
+		m.fake.ranges = nil
+		for i := range uint64(maxIOVARanges) {
+			m.fake.ranges = append(m.fake.ranges, iovaRange{(i + 1) << 24, (i+1)<<24 + 0xfff})
+		}
+	}, func(t *testing.T, m *machine, d *Transport) {
+		for range maxIOVARanges {
+			alloc(t, d, 4096)
+		}
+		_, err := d.Alloc(1)
+		require.ErrorIs(t, err, ErrNoSpace)
+	})
 }
 
 // TestErrorsSpeak keeps messages free of empty parts.
