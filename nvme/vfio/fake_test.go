@@ -178,6 +178,7 @@ type fakeKernel struct {
 	answers   map[uint]func(arg []byte) (int, error) // request → what the kernel does instead
 	noMaps    int                                    // BAR 0 can be mapped only so many times, 0: always
 	noConfig  error                                  // of writing to the configuration space
+	noBAR     error                                  // of reading and writing registers through the device's file
 	limit     uint64                                 // RLIMIT_MEMLOCK
 	hugeLeft  int                                    // huge pages, in bytes
 	hugeAsked int                                    // how often
@@ -458,15 +459,20 @@ func (k *fakeKernel) part(offset int64) []byte {
 
 func (k *fakeKernel) pread(fd int, b []byte, offset int64) error {
 	require.Equal(k.m.t, "device", k.fds[fd])
+	if err := k.register(offset); err != nil {
+		return err
+	}
 	copy(b, k.part(offset))
-	k.count(offset)
 	return nil
 }
 
-func (k *fakeKernel) count(offset int64) {
-	if offset < 7<<40 {
-		k.slow++
+// register counts accesses to registers.
+func (k *fakeKernel) register(offset int64) error {
+	if offset >= 7<<40 {
+		return nil
 	}
+	k.slow++
+	return k.noBAR
 }
 
 func (k *fakeKernel) pwrite(fd int, b []byte, offset int64) error {
@@ -474,8 +480,10 @@ func (k *fakeKernel) pwrite(fd int, b []byte, offset int64) error {
 	if offset >= 7<<40 && k.noConfig != nil {
 		return k.noConfig
 	}
+	if err := k.register(offset); err != nil {
+		return err
+	}
 	copy(k.part(offset), b)
-	k.count(offset)
 	return nil
 }
 

@@ -295,15 +295,38 @@ func TestMask(t *testing.T) {
 			})
 		})
 	}
+	for name, prepare := range map[string]func(*machine){
+		"table at the end of its BAR":    func(m *machine) { m.fake.config[0x54] |= 4; m.fake.config[0x55] = 0x30 },
+		"table and bits in another BAR":  func(m *machine) { m.fake.config[0x54] |= 4; m.fake.config[0x58] |= 4 },
+		"fewer vectors than its entries": func(m *machine) { m.fake.vectors = 4 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachWay(t, prepare, func(t *testing.T, m *machine, d *Transport) {
+				require.NoError(t, d.Interrupt(0, 900))
+				require.NoError(t, d.Mask(0, true))
+				if m.fake.config[0x58]&4 != 0 {
+					_, err := d.Load32(0x3000)
+					require.NoError(t, err, "no bits there")
+				}
+				if m.fake.vectors == 4 {
+					require.ErrorIs(t, d.Mask(4, true), ErrBadAccess)
+				}
+			})
+		})
+	}
 	eachWay(t, func(m *machine) { m.fake.config[0x52] = 3 }, func(t *testing.T, m *machine, d *Transport) { // a table of 4 for 65 vectors
-		require.NoError(t, d.Interrupt(10, 900))
-		require.ErrorIs(t, d.Mask(10, true), ErrBadAccess)
+		require.NoError(t, d.Interrupt(4, 900))
+		require.ErrorIs(t, d.Mask(4, true), ErrBadAccess)
 	})
 	for name, prepare := range map[string]func(*machine){
 		"not mapped":             func(m *machine) { m.fake.noMmap = true },
 		"the kernel keeps it":    func(m *machine) { m.fake.sparse = []area{{0, 0x1000}, {0x3000, 0x1000}} },
 		"beyond its BAR":         func(m *machine) { m.fake.config[0x56] = 1 },
 		"in no BAR":              func(m *machine) { m.fake.config[0x54] |= 7 },
+		"in the ROM":             func(m *machine) { m.fake.config[0x54] |= 6 },
+		"no capability":          func(m *machine) { m.fake.config[0x50] = 5 },
+		"BAR 4, not mapped":      func(m *machine) { m.fake.config[0x54] |= 4; m.fake.noMmap = true },
+		"BAR 4, kernel keeps it": func(m *machine) { m.fake.config[0x54] |= 4; m.fake.sparse = []area{{0, 0x1000}} },
 		"beyond another BAR":     func(m *machine) { m.fake.config[0x54] |= 4; m.fake.config[0x56] = 1 },
 		"MSI, of another number": func(m *machine) { m.fake.vectors = 0 },
 	} {
@@ -311,6 +334,9 @@ func TestMask(t *testing.T) {
 			eachWay(t, prepare, func(t *testing.T, m *machine, d *Transport) {
 				require.False(t, d.Masks())
 				require.ErrorIs(t, d.Mask(0, true), ErrBadAccess)
+				if m.fake.vectors > 0 {
+					require.NoError(t, d.Interrupt(0, 900), "which is no reason to do without")
+				}
 			})
 		})
 	}
@@ -365,6 +391,26 @@ func TestRemoval(t *testing.T) {
 	}
 }
 
+// TestRegistersFail: a device whose registers cannot be read or written any more is gone, and stays gone.
+func TestRegistersFail(t *testing.T) {
+	for name, access := range map[string]func(d *Transport) error{
+		"Load32":  func(d *Transport) error { _, err := d.Load32(0x1c); return err },
+		"Load64":  func(d *Transport) error { _, err := d.Load64(0); return err },
+		"Store32": func(d *Transport) error { return d.Store32(0x14, 1) },
+		"Store64": func(d *Transport) error { return d.Store64(0x28, 1) },
+		"Reset":   func(d *Transport) error { return d.Reset() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachWay(t, func(m *machine) { m.fake.noMmap = true }, func(t *testing.T, m *machine, d *Transport) {
+				m.fake.noBAR = syscall.EIO
+				require.ErrorIs(t, access(d), nvme.ErrGone)
+				m.fake.noBAR = nil
+				require.ErrorContains(t, access(d), "it was removed")
+			})
+		})
+	}
+}
+
 // TestKernelKeepsMemory: what the IOMMU does not let go of keeps its address and stays memory of nobody else, also after Close.
 func TestKernelKeepsMemory(t *testing.T) {
 	eachWay(t, asIs, func(t *testing.T, m *machine, d *Transport) {
@@ -408,6 +454,7 @@ func TestClose(t *testing.T) {
 		require.Zero(t, m.fake.setUp)
 		require.Zero(t, d.Memory())
 		require.ErrorIs(t, d.Reset(), nvme.ErrGone)
+		require.ErrorContains(t, d.Reset(), "it was closed")
 		require.ErrorIs(t, d.Unmap(nil), nvme.ErrGone)
 	})
 }
@@ -426,6 +473,9 @@ func TestOpenRefuses(t *testing.T) {
 			{"/dev/vfio/7", syscall.EACCES, ErrPermission, "owner root, group root, mode 0600"},
 			{"/dev/vfio/7", syscall.EBUSY, ErrInUse, "another process"},
 			{"/dev/vfio/7", syscall.ENOENT, ErrNotLoaded, "/dev/vfio/7"},
+			{nodeContainer, syscall.ENXIO, ErrNotLoaded, "modprobe vfio-pci"},
+			{nodeContainer, syscall.ENODEV, ErrNotLoaded, "modprobe vfio-pci"},
+			{nodeContainer, syscall.EIO, ErrKernel, nodeContainer},
 			{uint(vfioCheckExtension), syscall.EINVAL, ErrKernel, ""},
 			{uint(vfioSetIOMMU), syscall.EPERM, ErrNoIOMMU, "interrupt"},
 			{uint(vfioSetIOMMU), syscall.EIO, ErrKernel, ""},
@@ -515,6 +565,35 @@ func TestOpenDistrusts(t *testing.T) {
 			require.ErrorContains(t, err, c.text)
 			require.ErrorContains(t, err, one)
 		})
+	}
+}
+
+// TestOpenBy: without being told, the character device is taken where there are both it and iommufd, the group otherwise.
+func TestOpenBy(t *testing.T) {
+	for _, c := range []struct {
+		by            By
+		device, iommu bool
+		want          string
+	}{
+		{ByAny, true, true, nodeIOMMU}, {ByAny, true, false, nodeContainer}, {ByAny, false, true, nodeContainer},
+		{ByGroup, true, true, nodeContainer}, {ByCDev, true, false, nodeIOMMU}, {ByCDev, false, true, ""},
+	} {
+		m := newMachine(t)
+		m.device(one, "0x010802", driverVFIO, 7)
+		if c.device {
+			m.file("sys/bus/pci/devices/"+one+"/vfio-dev/vfio0/dev", "511:0\n")
+		}
+		if c.iommu {
+			m.file("dev/iommu", "")
+		}
+		d, err := m.host.Open(one, Options{By: c.by})
+		if c.want == "" {
+			require.ErrorIs(t, err, nvme.ErrUnsupported)
+			continue
+		}
+		require.NoError(t, err)
+		require.Contains(t, slices.Collect(maps.Values(m.fake.fds)), c.want, "%+v", c)
+		require.NoError(t, d.Close())
 	}
 }
 

@@ -80,4 +80,14 @@ func TestBadCapabilities(t *testing.T) {
 	m, err := findMSIX(gone)
 	require.NoError(t, err)
 	require.Zero(t, m.entries)
+	last := config(0xf4)
+	last[0xf4], last[0xf6] = capabilityMSIX, 2
+	m, err = findMSIX(last)
+	require.NoError(t, err)
+	require.Equal(t, 3, m.entries, "up to the last byte")
+	plain := config(0x20)
+	plain[pciStatus] = 0 // no list, whatever the pointer says
+	m, err = findMSIX(plain)
+	require.NoError(t, err)
+	require.Zero(t, m.entries)
 }
