@@ -60,6 +60,60 @@ func TestBadReplies(t *testing.T) {
 	}
 }
 
+// TestRepliesAtTheirLimits: what just fits, and what is not there though it could be.
+func TestRepliesAtTheirLimits(t *testing.T) {
+	region := func(flags, argsz, first uint32, body ...byte) []byte {
+		b := native.AppendUint64(native.AppendUint64(words(argsz, flags, 0, first), 8192), 0)
+		return append(b, body...)
+	}
+	sparse := func(areas ...uint64) []byte {
+		b := words(capSparseMmap, 0, uint32(len(areas)/2), 0)
+		for _, v := range areas {
+			b = native.AppendUint64(b, v)
+		}
+		return b
+	}
+	for name, c := range map[string]struct {
+		b    []byte
+		want []area
+	}{
+		"no capabilities":       {region(regionMmap, 32, 8), nil},
+		"more than was read":    {region(regionHasCaps, 4096, 1000), nil},
+		"no area":               {region(regionHasCaps, 48, 32, sparse()...), []area{}},
+		"up to the end":         {region(regionHasCaps, 80, 32, sparse(0, 0, 4096, 4096)...), []area{{4096, 4096}}},
+		"as many as there are":  {region(regionHasCaps, 48+16*maxSparseAreas, 32, sparse(make([]uint64, 2*maxSparseAreas)...)...), []area{}},
+		"a header and no more":  {region(regionHasCaps, 40, 32, words(9, 0)...), nil},
+		"an unknown one before": {region(regionHasCaps, 72, 32, append(words(9, 40), sparse(0, 4096)...)...), []area{{0, 4096}}},
+	} {
+		r, err := decodeRegionInfo(c.b)
+		require.NoError(t, err, name)
+		require.Equal(t, c.want, r.sparse, name)
+	}
+	pairs := make([]byte, 0, 16*maxIOVARanges)
+	var want []iovaRange
+	for i := range uint64(maxIOVARanges) { // one address each, without a gap
+		pairs = native.AppendUint64(native.AppendUint64(pairs, i), i)
+		want = append(want, iovaRange{i, i})
+	}
+	got, err := decodeIOVARanges(pairs, maxIOVARanges)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	for _, b := range [][]byte{words(20, 0, 0, 0, 8), words(4096, iommuHasCaps, 0, 0, 1000), words(28, iommuHasCaps, 0, 0, 20, 9, 0)} {
+		argsz, ranges, err := decodeIOMMUInfo(b)
+		require.NoError(t, err)
+		require.Empty(t, ranges)
+		require.Equal(t, native.Uint32(b), argsz)
+	}
+	for _, b := range [][]byte{make([]byte, iommuInfoBytes-1), words(28, iommuHasCaps, 0, 0, 20, capIOVARanges, 0),
+		words(36, iommuHasCaps, 0, 0, 20, capIOVARanges, 0, 1, 0)} {
+		_, _, err := decodeIOMMUInfo(b)
+		require.ErrorIs(t, err, ErrBadReply)
+	}
+	_, ranges, err := decodeIOMMUInfo(words(36, iommuHasCaps, 0, 0, 20, capIOVARanges, 0, 0, 0))
+	require.NoError(t, err, "a list of none")
+	require.Empty(t, ranges)
+}
+
 // TestBadCapabilities of the configuration space, which a device that goes away shows as ones.
 func TestBadCapabilities(t *testing.T) {
 	config := func(first byte) []byte {
