@@ -174,6 +174,7 @@ type fakeKernel struct {
 	setUp     int                                    // MSI-X vectors set up
 	signals   map[int]int                            // vector → eventfd
 	requested bool                                   // the kernel wants the device back
+	watched   bool                                   // and is to say so
 	fails     map[any]error                          // node or request → error
 	answers   map[uint]func(arg []byte) (int, error) // request → what the kernel does instead
 	noMaps    int                                    // BAR 0 can be mapped only so many times, 0: always
@@ -214,6 +215,7 @@ func (k *fakeKernel) quiet() {
 	require.Empty(k.m.t, k.fds, "descriptors left open")
 	require.Empty(k.m.t, k.memory, "memory left mapped")
 	require.Empty(k.m.t, k.mappings, "memory left in the IOMMU")
+	require.False(k.m.t, k.watched, "an eventfd that is closed left to be signalled")
 }
 
 func aligned(size int) []byte {
@@ -326,13 +328,16 @@ func (k *fakeKernel) ioctl(fd int, request uint, arg []byte) (int, error) {
 	case iommuIOASIOVARanges:
 		return k.ioasRanges(arg)
 	case vfioIOMMUMapDMA:
+		require.EqualValues(k.m.t, 1|2, word(1), "the device reads and writes it")
 		return 0, k.mapDMA(native.Uint64(arg[16:]), native.Uint64(arg[24:]))
 	case iommuIOASMap:
+		require.EqualValues(k.m.t, 1|2|4, word(1), "at this address, written and read")
 		require.EqualValues(k.m.t, 77, word(2))
 		return 0, k.mapDMA(native.Uint64(arg[32:]), native.Uint64(arg[24:]))
 	case vfioIOMMUUnmapDMA:
 		return 0, k.unmapDMA(native.Uint64(arg[8:]), native.Uint64(arg[16:]))
 	case iommuIOASUnmap:
+		require.EqualValues(k.m.t, 77, word(1))
 		return 0, k.unmapDMA(native.Uint64(arg[8:]), native.Uint64(arg[16:]))
 	default:
 		k.m.t.Errorf("unexpected request %#x", request)
@@ -420,11 +425,17 @@ func (k *fakeKernel) unmapDMA(iova, size uint64) error {
 
 func (k *fakeKernel) setIRQs(arg []byte) (int, error) {
 	flags, index, start, count := native.Uint32(arg[4:]), native.Uint32(arg[8:]), native.Uint32(arg[12:]), native.Uint32(arg[16:])
+	none := flags == 1<<0|1<<5 // as in vfio.h: VFIO_IRQ_SET_DATA_NONE, ACTION_TRIGGER
+	require.True(k.m.t, none || flags == 1<<2|1<<5, "flags %#x", flags)
+	require.Equal(k.m.t, none, count == 0)
 	if index == irqRequest {
+		require.Zero(k.m.t, start)
+		require.Equal(k.m.t, none, k.watched, "told once, and not after that")
+		k.watched = !none
 		return 0, nil
 	}
 	require.EqualValues(k.m.t, irqMSIX, index)
-	if flags&irqDataNone != 0 {
+	if none {
 		k.setUp = 0
 		clear(k.signals)
 		return 0, nil
