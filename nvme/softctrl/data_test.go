@@ -69,11 +69,14 @@ func TestPRP(t *testing.T) {
 			want: pages(1, 5, 3, 7)},
 		"chain of a pointer alone": {prp1: page, prp2: end - 8, n: 3 * 4096, lists: map[uint64][]uint64{end - 8: {end}, end: {3 * page, 7 * page}},
 			want: pages(1, 3, 7)},
-		"chain to within a page": {prp1: page, prp2: end - 8, n: 3 * 4096, lists: map[uint64][]uint64{end - 8: {end + 8}}, status: spec.StatusPRPOffset},
-		"chain to nowhere":       {prp1: page, prp2: end - 8, n: 3 * 4096, lists: map[uint64][]uint64{end - 8: {16 * page}}, status: spec.StatusDataTransferError},
-		"entry within a page":    {prp1: page, prp2: list, n: 3 * 4096, lists: map[uint64][]uint64{list: {5 * page, 3*page + 8}}, status: spec.StatusPRPOffset},
-		"entry to nowhere":       {prp1: page, prp2: list, n: 3 * 4096, lists: map[uint64][]uint64{list: {16 * page, 3 * page}}, status: spec.StatusDataTransferError},
-		"list between entries":   {prp1: page, prp2: list + 4, n: 3 * 4096, status: spec.StatusPRPOffset},
+		"chain to within a page": {prp1: page, prp2: end - 8, n: 3 * 4096, lists: map[uint64][]uint64{end - 8: {end + 8}, end + 8: {3 * page, 7 * page}},
+			status: spec.StatusPRPOffset},
+		"chain to nowhere":    {prp1: page, prp2: end - 8, n: 3 * 4096, lists: map[uint64][]uint64{end - 8: {16 * page}}, status: spec.StatusDataTransferError},
+		"entry within a page": {prp1: page, prp2: list, n: 3 * 4096, lists: map[uint64][]uint64{list: {5 * page, 3*page + 8}}, status: spec.StatusPRPOffset},
+		"entry to nowhere":    {prp1: page, prp2: list, n: 3 * 4096, lists: map[uint64][]uint64{list: {16 * page, 3 * page}}, status: spec.StatusDataTransferError},
+		"list between entries": {prp1: page, prp2: list + 4, n: 3 * 4096, lists: map[uint64][]uint64{list + 4: {5 * page, 3 * page}},
+			status: spec.StatusPRPOffset},
+		"second entry of no use": {prp1: page, prp2: 3, n: 4096, want: pages(1)},
 		"list that is not there": {prp1: page, prp2: 16 * page, n: 3 * 4096, status: spec.StatusDataTransferError},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,6 +102,14 @@ func TestPRP(t *testing.T) {
 			require.Equal(t, want, s.gather(parts))
 		})
 	}
+}
+
+// TestFromHost: data that cannot be had is no data.
+func TestFromHost(t *testing.T) {
+	c := &Controller{mem: &pagedMemory{}}
+	b, status := c.fromHost(&subQueue{}, &spec.Command{PRP1: 2}, 16)
+	require.Equal(t, spec.StatusPRPOffset, status)
+	require.Nil(t, b)
 }
 
 // TestSGL does so with descriptors.
@@ -136,6 +147,8 @@ func TestSGL(t *testing.T) {
 		"larger segment":            {first: last(at, 4112), status: spec.StatusInvalidSGLSegment},
 		"segment that is not there": {first: last(16*4096, 16), status: spec.StatusDataTransferError},
 		"too little in segments":    {first: last(at, 32), list: []spec.SGL{data(4096, 100), data(20, 499)}, status: spec.StatusDataSGLLength},
+		"blocks to nowhere":         {first: last(at, 16), list: []spec.SGL{data(1<<40, 600)}, status: spec.StatusDataTransferError},
+		"unknown kind at the end":   {first: segment(at, 16), list: []spec.SGL{{Address: 4096, Length: 600, Type: 7}}, status: spec.StatusSGLType},
 		"unknown kind":              {first: spec.SGL{Address: 4096, Length: 600, Type: 7}, status: spec.StatusSGLType},
 		"unknown kind in a segment": {first: last(at, 16), list: []spec.SGL{{Address: 4096, Length: 600, Type: 7}}, status: spec.StatusSGLType},
 	} {
