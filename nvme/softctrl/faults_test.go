@@ -14,12 +14,15 @@ import (
 type suffering struct {
 	*host
 	soft *softctrl.Controller
+	disk softctrl.Storage // of namespace 1
 	now  time.Duration
 }
 
 func newSuffering(t *testing.T) *suffering {
 	s := &suffering{}
-	s.host = newHost(t, softctrl.Config{Now: func() time.Duration { return s.now }, Namespaces: append(oneSpace(t), oneSpace(t)...)}, 16)
+	spaces := append(oneSpace(t), oneSpace(t)...)
+	s.disk = spaces[0].Storage
+	s.host = newHost(t, softctrl.Config{Now: func() time.Duration { return s.now }, Namespaces: spaces}, 16)
 	s.soft = s.tr.Controller()
 	return s
 }
@@ -94,6 +97,17 @@ func TestFaultsOfCarriedOut(t *testing.T) {
 	s.soft.Inject(softctrl.Fault{Opcode: spec.CmdWrite, Do: softctrl.FailWith, Status: spec.StatusWriteFault})
 	require.Equal(t, spec.StatusWriteFault, s.io(s.command(spec.CmdWrite, 1)))
 	require.EqualValues(t, 1, s.written(), "what fails has not")
+
+	s.mem.Bytes[atData] = 3
+	s.soft.Inject(softctrl.Fault{Opcode: spec.CmdWrite, Do: softctrl.CutPower})
+	s.send(1, s.command(spec.CmdWrite, 1))
+	_, completed := s.take(1)
+	require.False(t, completed)
+	require.False(t, s.soft.Enabled())
+	var got [1]byte
+	_, err := s.disk.ReadAt(got[:], 0)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, got[0])
 }
 
 // TestFaultsThatWait: a slow command is carried out once, when its time has come, unless it is aborted or its queue has gone; one that
@@ -142,6 +156,11 @@ func TestFaultsThatWait(t *testing.T) {
 	s.now += time.Second
 	s.soft.Process()
 	require.Empty(t, s.completed(1), "its queue has gone")
+
+	s = newSuffering(t)
+	s.soft.Inject(softctrl.Fault{Opcode: spec.CmdFlush, Do: softctrl.Hang})
+	s.send(1, s.command(spec.CmdFlush, 1))
+	require.Equal(t, 1, s.soft.Deferred())
 	require.NoError(t, s.tr.Reset())
-	require.Zero(t, s.soft.Deferred())
+	require.Zero(t, s.soft.Deferred(), "nor does anything outlive a reset")
 }
