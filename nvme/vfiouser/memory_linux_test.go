@@ -2,6 +2,7 @@ package vfiouser
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,46 @@ func TestSliceOfHost(t *testing.T) {
 	}
 	require.True(t, m.Remote(5*pageSize, n, true) && m.Remote(5*pageSize, 0, false))
 	require.False(t, m.Remote(5*pageSize, n+1, true) || m.Remote(pageSize, 1, true) || m.Remote(4*pageSize, 1, true))
+}
+
+// TestRemoteOfHost: what a controller writes to a copy of is read first.
+func TestRemoteOfHost(t *testing.T) {
+	for flags, want := range map[uint32][2]bool{ // to read, to write
+		wire.DMAReadable: {true, false}, wire.DMAWriteable: {false, false}, wire.DMAReadable | wire.DMAWriteable: {true, true},
+	} {
+		m := &hostMemory{}
+		require.NoError(t, m.add(wire.DMAMap{Flags: flags, Address: pageSize, Size: pageSize}, -1))
+		require.Equal(t, want, [2]bool{m.Remote(pageSize, 8, false), m.Remote(pageSize, 8, true)}, "flags %d", flags)
+	}
+}
+
+// TestUnmappedOfHost: nothing reaches memory that was unmapped, though it was used last, and what is left is found where it moved to.
+func TestUnmappedOfHost(t *testing.T) {
+	m, file := mapped(t)
+	file[3*pageSize] = 42
+	require.NotNil(t, m.Slice(pageSize, 1, true))
+	require.NotNil(t, m.Slice(-pageSize-pageSize, 1, true))
+	require.NoError(t, m.remove(pageSize, pageSize))
+	require.Nil(t, m.Slice(pageSize, 1, true))
+	require.Equal(t, []byte{42}, m.Slice(-pageSize-pageSize, 1, true))
+	require.NoError(t, m.removeAll())
+	require.Nil(t, m.Slice(-pageSize-pageSize, 1, true))
+	require.ErrorIs(t, m.Read(2*pageSize, make([]byte, 1)), errNotMapped)
+	require.NoError(t, m.removeAll(), "nothing is left")
+}
+
+// TestFilesOfHost: a map asks no more of a file than it says, and is whole pages in memory as in the file.
+func TestFilesOfHost(t *testing.T) {
+	fd, file, err := makeShared(int(pageSize), false)
+	require.NoError(t, err)
+	readOnly, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	m := &hostMemory{}
+	require.NoError(t, m.add(wire.DMAMap{Flags: wire.DMAReadable, Address: pageSize, Size: pageSize}, readOnly))
+	require.ErrorIs(t, m.add(wire.DMAMap{Flags: wire.DMAReadable | wire.DMAWriteable, Address: 2 * pageSize, Size: pageSize}, readOnly), unix.EACCES)
+	require.ErrorIs(t, m.add(wire.DMAMap{Flags: wire.DMAReadable, Address: 2*pageSize + 8, Size: pageSize}, fd), unix.EINVAL)
+	require.ErrorIs(t, m.add(wire.DMAMap{Flags: wire.DMAReadable, Address: 2 * pageSize, Size: pageSize - 8}, fd), unix.EINVAL)
+	require.NoError(t, errors.Join(m.removeAll(), unix.Close(readOnly), unix.Close(fd), unix.Munmap(file)))
 }
 
 // TestCopyOfHost goes over maps that follow each other, and stops at a hole, at one of the wrong kind and at a client that refuses.
