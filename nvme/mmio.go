@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/blobkv/blobkv/internal/memfault"
 	"github.com/blobkv/blobkv/nvme/spec"
 )
 
@@ -78,7 +79,10 @@ func (d *doorbell) ring(value uint32) error {
 	case d.mapped == nil:
 		return d.t.Store32(d.offset, value)
 	case d.care:
-		return storeWithCare(d.mapped, value)
+		if err := storeWithCare(d.mapped, value); err != nil {
+			return fmt.Errorf("its doorbells: %w: %w", err, ErrGone)
+		}
+		return nil
 	}
 	atomic.StoreUint32(d.mapped, value)
 	return nil
@@ -87,11 +91,7 @@ func (d *doorbell) ring(value uint32) error {
 // storeWithCare turns the fault of memory that was taken away into an error; it would end the process otherwise.
 func storeWithCare(register *uint32, value uint32) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if recover() != nil {
-			err = fmt.Errorf("its doorbells are not there any more: %w", ErrGone)
-		}
-	}()
+	defer memfault.Recover(&err)
 	atomic.StoreUint32(register, value)
 	return nil
 }

@@ -147,14 +147,14 @@ func (b *Backend) Properties() bdev.Properties {
 const maxCompareWrite = 64 << 10
 
 // atomicUnit is what a power cut does not tear, in bytes, a power of two: what the controller writes atomically across a
-// power failure (AWUPF, NAWUPF; nothing where that depends on boundaries, NABSPF), as far as it is one command.
+// power failure (AWUPF, NAWUPF; one block where that depends on boundaries, NABSPF), as far as it is one command.
 func (b *Backend) atomicUnit() int {
 	n := b.opened
 	unit := min(n.AtomicPower<<b.shift, uint64(n.MaxTransfer))
 	if n.Boundary != 0 { // an aligned unit lies between two boundaries if it divides the distance
 		unit = min(unit, (n.Boundary<<b.shift)&-(n.Boundary<<b.shift))
 	}
-	return 1 << (bits.Len64(max(unit, uint64(n.BlockSize))) - 1)
+	return 1 << (bits.Len64(unit) - 1)
 }
 
 // nativeOps are the operations that the controller carries out.

@@ -2,7 +2,9 @@ package nvmebdev
 
 import (
 	"encoding/binary"
+	"errors"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -53,6 +55,27 @@ func TestProperties(t *testing.T) {
 	require.Equal(t, 4096, sim.BlockSize)
 }
 
+// TestUnitsOfOneCommand: what is atomic, and what is compared and written, is no more than a command carries, nor than a bound.
+func TestUnitsOfOneCommand(t *testing.T) {
+	for _, c := range []struct {
+		sc               softctrl.Config
+		atomic, compared int
+	}{
+		{softctrl.Config{MDTS: 2, AtomicBlocks: 256}, 16 << 10, 16 << 10},
+		{softctrl.Config{MDTS: 9, AtomicBlocks: 256}, 256 << 10, maxCompareWrite},
+		{softctrl.Config{MangleIdentify: func(cns, csi uint8, _ uint32, page []byte) {
+			const nsfeat, nabspf = 24, 44
+			if cns == spec.CNSNamespace {
+				page[nsfeat], page[nabspf] = page[nsfeat]|spec.NSFEATAtomics, 7
+			}
+		}, AtomicBlocks: 4}, 4096, 16 << 10},
+	} {
+		p := newRig(t, c.sc, Config{}).d.Properties()
+		require.Equal(t, c.atomic, p.AtomicWriteUnit)
+		require.Equal(t, c.compared, p.MaxCompareWrite)
+	}
+}
+
 // TestAtomicUnitOfSmallBoundary is no larger than what no boundary cuts, whatever the controller promises.
 func TestAtomicUnitOfSmallBoundary(t *testing.T) {
 	r := newRig(t, softctrl.Config{AtomicBlocks: 256, Namespaces: []softctrl.NamespaceConfig{{BlockSize: 512, Boundary: 24}}}, Config{})
@@ -76,6 +99,7 @@ func TestRefusedNamespaces(t *testing.T) {
 	for says, n := range map[string]softctrl.NamespaceConfig{
 		"zoned":                {BlockSize: 4096, ZoneBlocks: 256},
 		"64 bytes of metadata": {BlockSize: 4096, MetaSize: 64},
+		"8 bytes of metadata":  {BlockSize: 4096, MetaSize: 8}, // which are not protection information
 		"16 bytes of metadata": {BlockSize: 4096, MetaSize: 16, Protection: 1},
 	} {
 		ram, err := softctrl.NewRAM(rigSize, false)
@@ -89,6 +113,35 @@ func TestRefusedNamespaces(t *testing.T) {
 		require.Zero(t, tr.Mappings())
 		require.NoError(t, ram.Free())
 	}
+}
+
+// TestOnlyNamespace is the one to open, whatever its number.
+func TestOnlyNamespace(t *testing.T) {
+	r := newRig(t, softctrl.Config{Namespaces: []softctrl.NamespaceConfig{{ID: 7, BlockSize: 4096}}}, Config{})
+	require.EqualValues(t, 7, r.b.ns.ID())
+	require.Contains(t, r.d.Properties().Note, "namespace 7")
+}
+
+// TestNoNamespace: there is none, and number 1 is what is missing.
+func TestNoNamespace(t *testing.T) {
+	ram, err := softctrl.NewRAM(rigSize, false)
+	require.NoError(t, err)
+	tr, err := softctrl.NewTransport(softctrl.Config{Namespaces: []softctrl.NamespaceConfig{{Storage: ram, Detached: true}}}, softctrl.TransportOptions{})
+	require.NoError(t, err)
+	_, err = New(tr, Config{})
+	require.ErrorIs(t, err, nvme.ErrNoNamespace)
+	require.Zero(t, tr.Mappings())
+	require.NoError(t, ram.Free())
+}
+
+// TestOpenOfDeadController leaves nothing behind, the reactor of the controller least of all.
+func TestOpenOfDeadController(t *testing.T) {
+	tr, err := softctrl.NewTransport(softctrl.Config{ReadyTimeout: 1}, softctrl.TransportOptions{NoReset: true})
+	require.NoError(t, err)
+	tr.Controller().SetStuck(softctrl.StuckDisabled)
+	_, err = New(tr, Config{})
+	require.ErrorIs(t, err, nvme.ErrTimeout)
+	require.Zero(t, tr.Mappings())
 }
 
 func TestChoiceOfNamespace(t *testing.T) {
@@ -155,6 +208,24 @@ func TestResize(t *testing.T) {
 	require.NoError(t, r.d.Resize(rigSize))
 }
 
+// TestResizedBeforeAnybodyListens: a change between Open and OnResize is told then, and is no trouble before.
+func TestResizedBeforeAnybodyListens(t *testing.T) {
+	ram, err := softctrl.NewRAM(rigSize, false)
+	require.NoError(t, err)
+	tr, err := softctrl.NewTransport(softctrl.Config{Namespaces: []softctrl.NamespaceConfig{{Storage: ram, BlockSize: 4096}}}, softctrl.TransportOptions{})
+	require.NoError(t, err)
+	b, err := New(tr, Config{})
+	require.NoError(t, err)
+	require.NoError(t, tr.Controller().Resize(1, 100))
+	until(t, "it is not seen", func() bool { return b.ns.Info().Blocks == 100 })
+	b.changed()
+	var told []int64
+	b.OnResize(func(size int64) { told = append(told, size) })
+	require.Equal(t, []int64{100 * 4096}, told)
+	require.NoError(t, b.Close())
+	require.NoError(t, ram.Free())
+}
+
 func TestDetachAndAttach(t *testing.T) {
 	r := newRig(t, softctrl.Config{}, Config{})
 	require.NoError(t, r.d.Write(block(7), 0))
@@ -163,29 +234,49 @@ func TestDetachAndAttach(t *testing.T) {
 	err := r.d.Read(block(0), 0)
 	require.ErrorIs(t, err, bdev.ErrGone)
 	require.ErrorIs(t, err, nvme.ErrNoNamespace)
+	require.ErrorIs(t, r.d.Resize(rigSize/2), bdev.ErrGone)
+	require.NoError(t, r.soft.Resize(1, 1000))
 	require.NoError(t, r.soft.Attach(1, true))
+	until(t, "it comes back as it was", func() bool { return r.d.Size() == 1000*4096 })
 	got := block(0)
 	until(t, "it does not come back", func() bool { return r.d.Read(got, 0) == nil })
 	require.Equal(t, block(7), got)
 }
 
-// TestFormattedUnderneath wants no request to reach blocks of another size than the device was opened with.
+// TestFormattedUnderneath wants no request to reach blocks of another kind than the device was opened with.
 func TestFormattedUnderneath(t *testing.T) {
-	r := newRig(t, softctrl.Config{Namespaces: []softctrl.NamespaceConfig{{BlockSize: 512}}}, Config{})
-	ctrl := r.b.o.ctrl
-	id := r.b.opened.Identify
-	format := -1
-	for i := range int(id.NLBAF) + 1 {
-		if id.LBAF[i].LBADS == 12 && id.LBAF[i].MS == 0 {
-			format = i
-		}
+	plain := softctrl.NamespaceConfig{BlockSize: 512}
+	protected := softctrl.NamespaceConfig{BlockSize: 512, MetaSize: 8, Protection: 1}
+	for name, c := range map[string]struct {
+		was         softctrl.NamespaceConfig
+		lbads, meta int
+		protection  uint8
+	}{
+		"larger blocks":      {plain, 12, 0, 0},
+		"metadata":           {plain, 9, 8, 1},
+		"no metadata":        {protected, 9, 0, 0},
+		"another protection": {protected, 9, 8, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, softctrl.Config{Namespaces: []softctrl.NamespaceConfig{c.was}}, Config{})
+			size := r.d.Size()
+			require.NoError(t, r.d.Write(block(1), 4096))
+			id := r.b.opened.Identify
+			format := -1
+			for i := range int(id.NLBAF) + 1 {
+				if int(id.LBAF[i].LBADS) == c.lbads && int(id.LBAF[i].MS) == c.meta {
+					format = i
+				}
+			}
+			require.NotEqual(t, -1, format, "the software controller has no such format")
+			require.NoError(t, r.b.o.ctrl.Format(1, nvme.FormatOptions{Format: format, Protection: c.protection}))
+			err := r.d.Write(block(1), 4096)
+			require.ErrorIs(t, err, bdev.ErrGone)
+			require.ErrorContains(t, err, "open it again")
+			r.b.changed()
+			require.Equal(t, size, r.d.Size())
+		})
 	}
-	require.NotEqual(t, -1, format, "the software controller has no format of 4096 bytes")
-	require.NoError(t, ctrl.Format(1, nvme.FormatOptions{Format: format}))
-	err := r.d.Write(block(1), 4096)
-	require.ErrorIs(t, err, bdev.ErrGone)
-	require.ErrorContains(t, err, "open it again")
-	require.EqualValues(t, rigSize, r.d.Size())
 }
 
 // TestReplacedUnderneath: another namespace under the same number is not written to.
@@ -215,10 +306,32 @@ func TestReplacedUnderneath(t *testing.T) {
 	resize(500)
 	require.ErrorIs(t, r.d.Write(block(1), 0), bdev.ErrGone)
 	require.ErrorIs(t, r.d.Flush(), bdev.ErrGone)
+	r.b.changed()
+	require.EqualValues(t, 1000*4096, r.d.Size(), "nor is its size that of the other")
 	name.Store(0)
 	resize(900)
 	until(t, "the device does not shrink", func() bool { return r.d.Size() == 900*4096 })
 	require.NoError(t, r.d.Write(block(1), 0), "it is back")
+}
+
+// TestAnother: a name that both descriptions have tells namespaces apart, one that only one has does not.
+func TestAnother(t *testing.T) {
+	for name, set := range map[string]func(n *nvme.NamespaceInfo, v byte){
+		"NGUID, listed":       func(n *nvme.NamespaceInfo, v byte) { n.IDs.NGUID[15] = v },
+		"UUID":                func(n *nvme.NamespaceInfo, v byte) { n.IDs.UUID[0] = v },
+		"EUI-64, listed":      func(n *nvme.NamespaceInfo, v byte) { n.IDs.EUI64[7] = v },
+		"NGUID, of identify":  func(n *nvme.NamespaceInfo, v byte) { n.Identify.NGUID[0] = v },
+		"EUI-64, of identify": func(n *nvme.NamespaceInfo, v byte) { n.Identify.EUI64[0] = v },
+	} {
+		var one, two nvme.NamespaceInfo
+		set(&one, 1)
+		require.False(t, another(&one, &two), name)
+		require.False(t, another(&two, &one), name)
+		set(&two, 2)
+		require.True(t, another(&one, &two), name)
+		set(&two, 1)
+		require.False(t, another(&one, &two), name)
+	}
 }
 
 // TestReadOnlyNamespace is one that the controller protects.
@@ -227,6 +340,10 @@ func TestReadOnlyNamespace(t *testing.T) {
 	require.True(t, r.d.Properties().ReadOnly)
 	require.ErrorIs(t, r.d.Write(block(1), 0), bdev.ErrReadOnly)
 	require.NoError(t, r.d.Read(block(1), 0))
+
+	r = newRig(t, softctrl.Config{}, Config{ReadOnly: true})
+	require.True(t, r.d.Properties().ReadOnly, "as it was asked for")
+	require.ErrorIs(t, r.d.Write(block(1), 0), bdev.ErrReadOnly)
 }
 
 // TestBuffersAreReadInPlace wants pool buffers to be registered once, no copy of their content to be made, and nothing of
@@ -283,6 +400,59 @@ func TestRegistrationFails(t *testing.T) {
 	require.NoError(t, ram.Free())
 }
 
+// TestMemoryIsNotLetGoOf: the failure is told when the device is closed, once.
+func TestMemoryIsNotLetGoOf(t *testing.T) {
+	ram, err := softctrl.NewRAM(rigSize, false)
+	require.NoError(t, err)
+	tr, err := softctrl.NewTransport(softctrl.Config{Namespaces: []softctrl.NamespaceConfig{{Storage: ram}}}, softctrl.TransportOptions{})
+	require.NoError(t, err)
+	keeps := &keepingTransport{Transport: tr}
+	b, err := New(keeps, Config{})
+	require.NoError(t, err)
+	d, err := bdev.New("nvme:test", b, bdev.Options{})
+	require.NoError(t, err)
+	for _, on := range []bool{false, true, true} {
+		pool := dmabuf.NewPool(8 << 20)
+		p := pool.Get(4096)
+		require.NoError(t, d.Write(p, 0))
+		keeps.on.Store(on)
+		pool.Put(p)
+		require.NoError(t, pool.Close())
+		keeps.on.Store(false)
+	}
+	require.EqualValues(t, 2, keeps.kept.Load())
+	err = d.Close()
+	require.ErrorIs(t, err, errKept)
+	require.Equal(t, 1, strings.Count(err.Error(), errKept.Error()), "the first of them")
+	require.NoError(t, ram.Free())
+
+	r := newRig(t, softctrl.Config{}, fast()) // one that is gone reaches nothing
+	pool := dmabuf.NewPool(8 << 20)
+	p := pool.Get(4096)
+	require.NoError(t, r.d.Write(p, 0))
+	r.soft.Remove()
+	pool.Put(p)
+	require.NoError(t, pool.Close())
+	require.NoError(t, r.d.Close())
+}
+
+var errKept = errors.New("memory is kept")
+
+// keepingTransport unmaps no memory while it is on.
+type keepingTransport struct {
+	*softctrl.Transport
+	on   atomic.Bool
+	kept atomic.Int32
+}
+
+func (k *keepingTransport) Unmap(b []byte) error {
+	if k.on.Load() {
+		k.kept.Add(1)
+		return errKept
+	}
+	return k.Transport.Unmap(b)
+}
+
 // fullTransport maps no more memory while it is on.
 type fullTransport struct {
 	*softctrl.Transport
@@ -317,6 +487,22 @@ func TestFusedCompareAndWrite(t *testing.T) {
 	require.EqualValues(t, 3, binary.LittleEndian.Uint64(got))
 }
 
+// TestHealthCounts what went over the wire, in bytes, and the resets of the controller.
+func TestHealthCounts(t *testing.T) {
+	r := newRig(t, softctrl.Config{}, Config{})
+	p := make([]byte, 512_000)
+	for range 3 {
+		require.NoError(t, r.d.Write(p, 0))
+	}
+	require.NoError(t, r.d.Read(p, 0))
+	require.NoError(t, r.b.o.ctrl.Reset())
+	h, err := r.d.Health()
+	require.NoError(t, err)
+	require.EqualValues(t, 512_000, h.BytesRead)
+	require.EqualValues(t, 3*512_000, h.BytesWritten)
+	require.EqualValues(t, 1, h.ControllerResets)
+}
+
 func TestHealthWarnings(t *testing.T) {
 	r := newRig(t, softctrl.Config{}, Config{})
 	r.soft.Health(spec.WarnSpare | spec.WarnReadOnly)
@@ -332,4 +518,75 @@ func TestOpenErrors(t *testing.T) {
 	require.Error(t, err)
 	_, err = Open("ffff:ff:1f.7", Config{})
 	require.Error(t, err)
+}
+
+// TestCloseReleases what came with the device, and tells of its failure.
+func TestCloseReleases(t *testing.T) {
+	b, err := NewSim(SimConfig{Size: 1 << 20})
+	require.NoError(t, err)
+	require.True(t, b.Fresh())
+	b.free = append(b.free, func() error { return errKept })
+	require.ErrorIs(t, b.Close(), errKept)
+}
+
+// TestQueuesAskedFor is what the controller is asked for.
+func TestQueuesAskedFor(t *testing.T) {
+	require.Equal(t, DefaultQueues, newRig(t, softctrl.Config{}, Config{}).d.Properties().MaxQueues)
+	require.Equal(t, 3, newRig(t, softctrl.Config{}, Config{Queues: 3}).d.Properties().MaxQueues)
+}
+
+// TestHurry: a controller that is being reset is looked after often, until that is over.
+func TestHurry(t *testing.T) {
+	o := newRig(t, softctrl.Config{}, Config{}).b.o
+	for _, end := range []nvme.EventKind{nvme.EventReset, nvme.EventFailed} {
+		require.False(t, o.watch.fast.Armed())
+		o.event(nvme.Event{Kind: nvme.EventResetting})
+		require.True(t, o.watch.fast.Armed())
+		o.event(nvme.Event{Kind: end})
+	}
+	require.False(t, o.watch.fast.Armed())
+}
+
+// TestExecute: the core gives resets alone to the backend.
+func TestExecute(t *testing.T) {
+	r := newRig(t, softctrl.Config{}, Config{})
+	require.ErrorIs(t, r.b.Execute(&bdev.Request{Op: bdev.OpRead}), bdev.ErrUnsupported)
+	require.Zero(t, r.b.o.ctrl.Resets())
+	require.NoError(t, r.b.Execute(&bdev.Request{Op: bdev.OpReset}))
+	require.EqualValues(t, 1, r.b.o.ctrl.Resets())
+}
+
+// TestMoreThanFit: a queue takes as many requests as it has room for, in any number of batches, and completes as many at a time as
+// it is asked to.
+func TestMoreThanFit(t *testing.T) {
+	for _, entries := range []int{4, 100} {
+		r := newRig(t, softctrl.Config{Entries: entries}, Config{})
+		q, err := r.b.NewQueue()
+		require.NoError(t, err)
+		depth := q.(*queue).q.Depth()
+		var rs []*bdev.Request
+		for i := range depth + 2 {
+			buf := dmabuf.Default.Get(4096)
+			copy(buf, block(byte(i)))
+			rs = append(rs, &bdev.Request{Op: bdev.OpWrite, Offset: int64(i) * 4096, Buf: buf})
+		}
+		taken := q.Submit(rs)
+		require.Equal(t, depth, taken)
+		require.Zero(t, q.Submit(rs[taken:]), "full")
+		for left := depth; left > 0; {
+			limit := min(left, 3)
+			require.Equal(t, limit, q.Poll(limit))
+			left -= limit
+		}
+		require.Equal(t, 2, q.Submit(rs[taken:]))
+		require.Equal(t, 2, q.Poll(100))
+		require.NoError(t, q.Close())
+		got := make([]byte, 4096)
+		for i, w := range rs {
+			require.NoError(t, w.Err())
+			require.NoError(t, r.d.Read(got, w.Offset))
+			require.Equal(t, block(byte(i)), got)
+			dmabuf.Default.Put(w.Buf)
+		}
+	}
 }

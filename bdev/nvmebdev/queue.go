@@ -209,11 +209,5 @@ func (q *queue) errors(rs []*nvme.Request) []error {
 // Wait sleeps until a completion may be there; see bdev.Queue.
 func (q *queue) Wait(timeout time.Duration) { q.wait.sleep(q.q, timeout) }
 
-// Close deletes the queue pair. One of a controller that is gone is gone with it.
-func (q *queue) Close() error {
-	err := q.q.Close()
-	if errors.Is(err, nvme.ErrGone) || errors.Is(err, nvme.ErrFailed) || errors.Is(err, nvme.ErrReset) {
-		err = nil
-	}
-	return errors.Join(err, q.wait.close())
-}
+// Close deletes the queue pair. One of a controller that is gone is gone with it, which is no error.
+func (q *queue) Close() error { return errors.Join(q.q.Close(), q.wait.close()) }

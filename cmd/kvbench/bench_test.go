@@ -129,14 +129,21 @@ func TestKeepFalseRemovesWhatWasMade(t *testing.T) {
 	require.FileExists(t, image)
 }
 
+// TestRAMDevice benchmarks stores that are gone when they are closed: in memory, and in memory behind the NVMe driver.
 func TestRAMDevice(t *testing.T) {
-	out, err := kvbench(t, context.Background(), small("--device", "malloc:64MiB", "--benchmarks", "fillrandom,readrandom", "--threads", "4", "--runs", "2")...)
-	require.NoError(t, err)
-	rows := parseRows(t, out)
-	require.Len(t, rows, 2)
-	require.Equal(t, 2.0, rows[0]["runs"])
-	require.Equal(t, 300.0, rows[0]["ops"], "threads share the operations")
-	require.Contains(t, rows[0], "ops_per_sec_min")
+	for _, device := range []string{"malloc:64MiB", "nvme-sim:64MiB"} {
+		out, err := kvbench(t, context.Background(),
+			small("--device", device, "--benchmarks", "fillrandom,fillsync,readrandom", "--threads", "4", "--runs", "2")...)
+		require.NoError(t, err)
+		rows := parseRows(t, out)
+		require.Len(t, rows, 4, "fillsync is two")
+		for _, r := range rows {
+			require.Equal(t, 2.0, r["runs"])
+			require.Equal(t, 300.0, r["ops"], "threads share the operations")
+			require.Contains(t, r, "ops_per_sec_min")
+		}
+		require.Positive(t, rows[3]["found"])
+	}
 }
 
 // An interrupted run removes its stores and nothing else.

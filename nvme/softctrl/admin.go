@@ -247,6 +247,9 @@ func (c *Controller) logPage(sq *subQueue, cmd *spec.Command) spec.Status {
 	return spec.StatusSuccess
 }
 
+// dataUnits are bytes in thousands of 512, rounded up, whatever the block size is (base 2.0, figure 207).
+func dataUnits(bytes *atomic.Uint64) uint64 { return (bytes.Load() + 511_999) / 512_000 }
+
 // log builds a log page.
 func (c *Controller) log(lid uint8) ([]byte, spec.Status) {
 	page := make([]byte, pageSize)
@@ -264,7 +267,7 @@ func (c *Controller) log(lid uint8) ([]byte, spec.Status) {
 		}
 	case spec.LogSMART:
 		s := spec.SMART{CriticalWarning: uint8(c.features[healthWarning]), Temperature: 300, AvailableSpare: 100, SpareThreshold: 10}
-		s.DataUnitsRead.Lo, s.DataUnitsWritten.Lo = c.stats.blocksRead.Load()/1000, c.stats.blocksWritten.Load()/1000
+		s.DataUnitsRead.Lo, s.DataUnitsWritten.Lo = dataUnits(&c.stats.bytesRead), dataUnits(&c.stats.bytesWritten)
 		s.HostReads.Lo, s.HostWrites.Lo = c.stats.reads.Load(), c.stats.writes.Load()
 		s.ErrorEntries.Lo = c.nErrors
 		err = s.Marshal(page)

@@ -66,7 +66,7 @@ type state struct {
 
 // counters of what the controller did.
 type counters struct {
-	reads, writes, blocksRead, blocksWritten, flushes atomic.Uint64
+	reads, writes, bytesRead, bytesWritten, flushes atomic.Uint64
 }
 
 // New makes a controller. It is disabled, as after power on.

@@ -31,14 +31,13 @@ type Action uint8
 
 // The actions.
 const (
-	FailWith    Action = iota // completes it with Fault.Status and does not carry it out
-	Lose                      // carries it out and never completes it; an abort does not find it
-	Hang                      // does not carry it out; an abort completes it
-	Slow                      // carries it out after Fault.Delay; an abort before that completes it
-	Twice                     // completes it twice
-	WrongID                   // completes another command identifier, which is not outstanding
-	CutPower                  // carries it out and leaves the bus before it is completed
-	ExecuteThen               // carries it out and completes it with Fault.Status
+	FailWith Action = iota // completes it with Fault.Status and does not carry it out
+	Lose                   // carries it out and never completes it; an abort does not find it
+	Hang                   // does not carry it out; an abort completes it
+	Slow                   // carries it out after Fault.Delay; an abort before that completes it
+	Twice                  // completes it twice
+	WrongID                // completes another command identifier, which is not outstanding
+	CutPower               // carries it out and leaves the bus before it is completed
 )
 
 // Fault is something that goes wrong. It applies to commands that match all of its fields.
@@ -149,9 +148,6 @@ func (c *Controller) suffer(f *Fault, sq *subQueue, cmd *spec.Command) {
 	case CutPower:
 		c.execute(sq, cmd)
 		c.Remove()
-	case ExecuteThen:
-		_, result := c.execute(sq, cmd)
-		c.complete(sq, cmd, f.Status, result)
 	}
 }
 

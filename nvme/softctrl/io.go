@@ -56,11 +56,11 @@ func (c *Controller) plain(sq *subQueue, s *space, cmd *spec.Command, later bool
 	switch cmd.Opcode {
 	case spec.CmdRead:
 		c.stats.reads.Add(1)
-		c.stats.blocksRead.Add(n)
+		c.stats.bytesRead.Add(n << s.shift)
 		return c.read(sq, s, cmd, n, f)
 	case spec.CmdWrite:
 		c.stats.writes.Add(1)
-		c.stats.blocksWritten.Add(n)
+		c.stats.bytesWritten.Add(n << s.shift)
 		return c.write(sq, s, cmd, n, f)
 	case spec.CmdCompare:
 		return c.compare(sq, s, cmd, n)

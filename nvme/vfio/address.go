@@ -19,11 +19,8 @@ func ParseAddress(s string) (Address, error) {
 	if strings.Count(s, ":") == 2 {
 		domain, rest, _ = strings.Cut(s, ":")
 	}
-	bus, rest, ok := strings.Cut(rest, ":")
-	dev, fun, ok2 := strings.Cut(rest, ".")
-	if !ok || !ok2 {
-		return Address{}, bad
-	}
+	bus, rest, _ := strings.Cut(rest, ":")
+	dev, fun, _ := strings.Cut(rest, ".") // what is missing is no number
 	var v [4]uint64
 	for i, f := range []struct {
 		text   string

@@ -170,15 +170,23 @@ type fakeKernel struct {
 	bar       []byte
 	config    []byte
 	vectors   uint32
-	granted   uint32        // MSI-X vectors the machine has left, 0: all
-	setUp     int           // MSI-X vectors set up
-	signals   map[int]int   // vector → eventfd
-	requested bool          // the kernel wants the device back
-	fails     map[any]error // node or request → error
-	limit     uint64        // RLIMIT_MEMLOCK
-	hugeLeft  int           // huge pages, in bytes
-	sparse    []area        // of BAR 0
-	noMmap    bool          // BAR 0 cannot be mapped
+	granted   uint32                                 // MSI-X vectors the machine has left, 0: all
+	setUp     int                                    // MSI-X vectors set up
+	signals   map[int]int                            // vector → eventfd
+	requested bool                                   // the kernel wants the device back
+	watched   bool                                   // and is to say so
+	fails     map[any]error                          // node or request → error
+	answers   map[uint]func(arg []byte) (int, error) // request → what the kernel does instead
+	noMaps    int                                    // BAR 0 can be mapped only so many times, 0: always
+	noConfig  error                                  // of writing to the configuration space
+	noBAR     error                                  // of reading and writing registers through the device's file
+	limit     uint64                                 // RLIMIT_MEMLOCK
+	hugeLeft  int                                    // huge pages, in bytes
+	hugeAsked int                                    // how often
+	huge      map[*byte]int                          // memory in huge pages, as in memory
+	sparse    []area                                 // of BAR 0
+	noMmap    bool                                   // BAR 0 cannot be mapped
+	slow      int                                    // registers read or written through the device's file
 	noReset   bool
 	notViable bool
 	noType1   bool
@@ -187,9 +195,10 @@ type fakeKernel struct {
 }
 
 func newFakeKernel(m *machine) *fakeKernel {
-	k := &fakeKernel{m: m, next: 100, fds: map[int]string{}, memory: map[*byte]int{}, mappings: map[uint64]uint64{},
+	k := &fakeKernel{m: m, next: 100, fds: map[int]string{}, memory: map[*byte]int{}, huge: map[*byte]int{}, mappings: map[uint64]uint64{},
 		bar: aligned(16 << 10), config: make([]byte, 256), vectors: 65, signals: map[int]int{}, fails: map[any]error{},
-		limit: 1 << 40, ranges: []iovaRange{{0, 0xfedfffff}, {0xfef00000, 1<<39 - 1}}}
+		answers: map[uint]func([]byte) (int, error){},
+		limit:   1 << 40, ranges: []iovaRange{{0, 0xfedfffff}, {0xfef00000, 1<<39 - 1}}}
 	binary.LittleEndian.PutUint64(k.bar, 0x4018200f0107ff)
 	binary.LittleEndian.PutUint32(k.bar[8:], 0x10400)
 	binary.LittleEndian.PutUint16(k.config, 0x1b36)
@@ -206,6 +215,7 @@ func (k *fakeKernel) quiet() {
 	require.Empty(k.m.t, k.fds, "descriptors left open")
 	require.Empty(k.m.t, k.memory, "memory left mapped")
 	require.Empty(k.m.t, k.mappings, "memory left in the IOMMU")
+	require.False(k.m.t, k.watched, "an eventfd that is closed left to be signalled")
 }
 
 func aligned(size int) []byte {
@@ -235,7 +245,7 @@ func (k *fakeKernel) close(fd int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	require.Contains(k.m.t, k.fds, fd, "closing a descriptor that is not open")
-	if k.fds[fd] == "device" {
+	if k.fds[fd] == "device" && k.noConfig == nil {
 		require.Zero(k.m.t, k.config[pciCommand]&commandBusMaster, "closed while it is a bus master")
 	}
 	delete(k.fds, fd)
@@ -268,7 +278,13 @@ func (k *fakeKernel) ioctl(fd int, request uint, arg []byte) (int, error) {
 	if err := k.fails[request]; err != nil {
 		return -1, err
 	}
+	if answer := k.answers[request]; answer != nil {
+		return answer(arg)
+	}
 	word := func(i int) uint32 { return native.Uint32(arg[4*i:]) }
+	if !slices.Contains([]uint{vfioGetAPIVersion, vfioGroupSetContainer, vfioGroupGetDeviceFD, vfioDeviceReset}, request) {
+		require.Len(k.m.t, arg, int(word(0)), "structure of request %#x", request)
+	}
 	switch request {
 	case vfioGetAPIVersion:
 		return apiVersion, nil
@@ -312,13 +328,16 @@ func (k *fakeKernel) ioctl(fd int, request uint, arg []byte) (int, error) {
 	case iommuIOASIOVARanges:
 		return k.ioasRanges(arg)
 	case vfioIOMMUMapDMA:
+		require.EqualValues(k.m.t, 1|2, word(1), "the device reads and writes it")
 		return 0, k.mapDMA(native.Uint64(arg[16:]), native.Uint64(arg[24:]))
 	case iommuIOASMap:
+		require.EqualValues(k.m.t, 1|2|4, word(1), "at this address, written and read")
 		require.EqualValues(k.m.t, 77, word(2))
 		return 0, k.mapDMA(native.Uint64(arg[32:]), native.Uint64(arg[24:]))
 	case vfioIOMMUUnmapDMA:
 		return 0, k.unmapDMA(native.Uint64(arg[8:]), native.Uint64(arg[16:]))
 	case iommuIOASUnmap:
+		require.EqualValues(k.m.t, 77, word(1))
 		return 0, k.unmapDMA(native.Uint64(arg[8:]), native.Uint64(arg[16:]))
 	default:
 		k.m.t.Errorf("unexpected request %#x", request)
@@ -364,11 +383,14 @@ func (k *fakeKernel) iommuInfo(arg []byte) {
 		info = native.AppendUint64(native.AppendUint64(info, r.start), r.last)
 	}
 	native.PutUint32(info, uint32(len(info)))
+	if len(info) > len(arg) {
+		native.PutUint32(info[16:], 0)
+		info = info[:iommuInfoBytes]
+	}
 	copy(arg, info)
 }
 
 func (k *fakeKernel) ioasRanges(arg []byte) (int, error) {
-	require.EqualValues(k.m.t, ioasRangesBytes, native.Uint32(arg))
 	require.GreaterOrEqual(k.m.t, int(native.Uint32(arg[8:])), len(k.ranges))
 	native.PutUint32(arg[8:], uint32(len(k.ranges)))
 	to := *(*unsafe.Pointer)(unsafe.Pointer(&arg[16])) // the address in the structure
@@ -403,12 +425,17 @@ func (k *fakeKernel) unmapDMA(iova, size uint64) error {
 
 func (k *fakeKernel) setIRQs(arg []byte) (int, error) {
 	flags, index, start, count := native.Uint32(arg[4:]), native.Uint32(arg[8:]), native.Uint32(arg[12:]), native.Uint32(arg[16:])
-	require.Len(k.m.t, arg, int(native.Uint32(arg)))
+	none := flags == 1<<0|1<<5 // as in vfio.h: VFIO_IRQ_SET_DATA_NONE, ACTION_TRIGGER
+	require.True(k.m.t, none || flags == 1<<2|1<<5, "flags %#x", flags)
+	require.Equal(k.m.t, none, count == 0)
 	if index == irqRequest {
+		require.Zero(k.m.t, start)
+		require.Equal(k.m.t, none, k.watched, "told once, and not after that")
+		k.watched = !none
 		return 0, nil
 	}
 	require.EqualValues(k.m.t, irqMSIX, index)
-	if flags&irqDataNone != 0 {
+	if none {
 		k.setUp = 0
 		clear(k.signals)
 		return 0, nil
@@ -443,12 +470,30 @@ func (k *fakeKernel) part(offset int64) []byte {
 
 func (k *fakeKernel) pread(fd int, b []byte, offset int64) error {
 	require.Equal(k.m.t, "device", k.fds[fd])
+	if err := k.register(offset); err != nil {
+		return err
+	}
 	copy(b, k.part(offset))
 	return nil
 }
 
+// register counts accesses to registers.
+func (k *fakeKernel) register(offset int64) error {
+	if offset >= 7<<40 {
+		return nil
+	}
+	k.slow++
+	return k.noBAR
+}
+
 func (k *fakeKernel) pwrite(fd int, b []byte, offset int64) error {
 	require.Equal(k.m.t, "device", k.fds[fd])
+	if offset >= 7<<40 && k.noConfig != nil {
+		return k.noConfig
+	}
+	if err := k.register(offset); err != nil {
+		return err
+	}
 	copy(k.part(offset), b)
 	return nil
 }
@@ -456,18 +501,23 @@ func (k *fakeKernel) pwrite(fd int, b []byte, offset int64) error {
 func (k *fakeKernel) mapDevice(fd int, offset int64, size int) ([]byte, error) {
 	require.Equal(k.m.t, "device", k.fds[fd])
 	b := k.bar[offset : int(offset)+size]
+	if k.noMaps > 0 && len(k.memory) >= k.noMaps {
+		return nil, syscall.ENOMEM
+	}
 	k.memory[&b[0]] = size
 	return b, nil
 }
 
 func (k *fakeKernel) mapMemory(size int, huge bool) ([]byte, error) {
+	b := aligned(size)
 	if huge {
+		k.hugeAsked++
 		if size > k.hugeLeft {
 			return nil, syscall.ENOMEM
 		}
 		k.hugeLeft -= size
+		k.huge[&b[0]] = size
 	}
-	b := aligned(size)
 	k.memory[&b[0]] = size
 	return b, nil
 }
@@ -475,6 +525,8 @@ func (k *fakeKernel) mapMemory(size int, huge bool) ([]byte, error) {
 func (k *fakeKernel) unmap(b []byte) error {
 	require.Equal(k.m.t, k.memory[&b[0]], len(b))
 	delete(k.memory, &b[0])
+	k.hugeLeft += k.huge[&b[0]]
+	delete(k.huge, &b[0])
 	return nil
 }
 

@@ -150,18 +150,15 @@ func (t *interrupts) apply(arg []byte) error {
 	return nil
 }
 
-// close switches all off.
+// close switches all off, for good.
 func (t *interrupts) close() (err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.mu.most > 0 {
 		err = t.apply(irqSet(t.index, 0))
-		t.mu.most = 0
-		clear(t.mu.set)
 	}
 	if t.request >= 0 {
 		err = errors.Join(err, t.apply(irqSet(irqRequest, 0)), t.kernel.close(t.request))
-		t.request = -1
 	}
 	return err
 }

@@ -2,11 +2,11 @@ package vfio
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"runtime/debug"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/blobkv/blobkv/internal/memfault"
 )
 
 // little is the byte order of registers and of the configuration space.
@@ -19,16 +19,10 @@ func load64(b []byte) uint64     { return atomic.LoadUint64((*uint64)(unsafe.Poi
 func store32(b []byte, v uint32) { atomic.StoreUint32((*uint32)(unsafe.Pointer(&b[0])), v) }
 func store64(b []byte, v uint64) { atomic.StoreUint64((*uint64)(unsafe.Pointer(&b[0])), v) }
 
-var errFault = errors.New("the access faulted: the device's memory is switched off")
-
 // guarded turns the fault of an access to a device that was taken away into an error; it would end the process otherwise.
 func guarded(access func()) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = fmt.Errorf("%w (%v)", errFault, fault)
-		}
-	}()
+	defer memfault.Recover(&err)
 	access()
 	return nil
 }

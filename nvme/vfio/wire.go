@@ -48,9 +48,8 @@ const (
 	irqEventfd    = 1 << 0
 	iommuHasCaps  = 1 << 1
 
-	capSparseMmap   = 1 // of a region
-	capMSIXMappable = 3 // of a region
-	capIOVARanges   = 1 // of a type 1 IOMMU
+	capSparseMmap = 1 // of a region
+	capIOVARanges = 1 // of a type 1 IOMMU
 
 	barRegion    = 0 // VFIO_PCI_BAR0_REGION_INDEX
 	configRegion = 7 // VFIO_PCI_CONFIG_REGION_INDEX
@@ -103,7 +102,6 @@ type regionInfo struct {
 	argsz, flags uint32
 	size, offset uint64 // of the region, in bytes; where it lies in the device's file
 	sparse       []area // the parts that can be mapped; nil: all of it
-	msixMappable bool   // the MSI-X table lies in it and can be mapped
 }
 
 // decodeRegionInfo reads what VFIO_DEVICE_GET_REGION_INFO answered.
@@ -119,11 +117,8 @@ func decodeRegionInfo(b []byte) (regionInfo, error) {
 		return r, nil
 	}
 	err := eachCapability(b, native.Uint32(b[12:]), regionInfoBytes, func(id uint16, body []byte) (err error) {
-		switch id {
-		case capSparseMmap:
+		if id == capSparseMmap {
 			r.sparse, err = decodeSparse(body, r.size)
-		case capMSIXMappable:
-			r.msixMappable = true
 		}
 		return err
 	})

@@ -516,6 +516,8 @@ func TestBadRequests(t *testing.T) {
 		{"other interrupts", wire.CmdSetIRQs, &wire.IRQSet{Flags: wire.IRQDataNone | wire.IRQTrigger, Index: 0, Count: 1}, nil, unix.EINVAL},
 		{"kind of interrupt", wire.CmdIRQInfo, &wire.IRQInfo{Index: 5}, nil, unix.EINVAL},
 		{"descriptors that do not match", wire.CmdSetIRQs, &wire.IRQSet{Flags: wire.IRQDataEventfd | wire.IRQTrigger, Index: 2, Count: 2}, []int{fd}, unix.EINVAL},
+		{"no eventfd", wire.CmdSetIRQs, &wire.IRQSet{Flags: wire.IRQDataEventfd | wire.IRQTrigger, Index: 2, Count: 1}, []int{fd}, unix.EINVAL},
+		{"map beyond its file", wire.CmdDMAMap, &wire.DMAMap{Flags: rw, Address: 2 << 20, Offset: 1<<20 - 4096, Size: 8192}, []int{fd}, unix.EINVAL},
 		{"unwanted descriptors", wire.CmdReset, nothing{}, []int{fd, fd}, 0},
 		{"migration", wire.CmdMigDataRead, nothing{}, nil, unix.ENOTSUP},
 		{"unknown command", 999, nothing{}, nil, unix.ENOTSUP},

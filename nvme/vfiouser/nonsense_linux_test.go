@@ -1,6 +1,7 @@
 package vfiouser
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -280,4 +281,61 @@ func FuzzClient(f *testing.F) {
 		<-done
 		require.NoError(t, server.close())
 	})
+}
+
+// TestNonsenseAnswers has a client answer wrongly when the server reads its memory by a message. The session ends, and says why.
+func TestNonsenseAnswers(t *testing.T) {
+	v := serve(t, newFake(), ServerOptions{Timeout: 200 * time.Millisecond})
+	const at = 1 << 20
+	write := func(offset uint64, p ...byte) []byte {
+		return raw(1, wire.CmdRegionWrite, 0, &wire.RegionAccess{Region: wire.RegionBAR0, Offset: offset, Count: uint32(len(p)), Data: p})
+	}
+	data := func(address, n uint64) func(uint16) []byte {
+		return func(id uint16) []byte {
+			return raw(id, wire.CmdDMARead, wire.FlagReply, &wire.DMAAccess{Address: address, Count: n, Data: make([]byte, n)})
+		}
+	}
+	none := &wire.DMAAccess{Address: at, Count: descSize}
+	many := bytes.Repeat(raw(1, wire.CmdRegionRead, 0, &wire.RegionAccess{Region: wire.RegionConfig, Count: 4}), maxEarly+1)
+	wakes := bytes.Repeat(raw(1, wire.CmdRegionRead, wire.FlagNoReply, &wire.RegionAccess{Region: wire.RegionBAR0, Count: 4}), 3*maxEarly)
+	for name, c := range map[string]struct {
+		answer func(id uint16) []byte
+		want   string
+	}{
+		"nothing":         {func(uint16) []byte { return nil }, "timed out"},
+		"wakes alone":     {func(uint16) []byte { return wakes }, "timed out"},
+		"other commands":  {func(uint16) []byte { return many }, "64 commands while an answer is due"},
+		"another number":  {func(id uint16) []byte { return data(at, descSize)(id + 1) }, "not asked"},
+		"another command": {func(id uint16) []byte { return raw(id, wire.CmdDMAWrite, wire.FlagReply, none) }, "not asked"},
+		"other memory":    {data(at+8, descSize), "answered with"},
+		"less":            {data(at, descSize-1), "answered with"},
+		"more":            {data(at, descSize+1), "answered with"},
+		"no data":         {func(id uint16) []byte { return raw(id, wire.CmdDMARead, wire.FlagReply, none) }, "malformed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fd, err := connect(t.Context(), v.Path(), time.Now().Add(10*time.Second))
+			require.NoError(t, err)
+			s := newSocket(fd)
+			send := func(b []byte) { require.NoError(t, s.send(b, nil, time.Now().Add(time.Second))) }
+			receive := func() *message {
+				m, err := s.receive(time.Now().Add(10*time.Second), time.Second, -1)
+				require.NoError(t, err)
+				return m
+			}
+			for _, b := range [][]byte{raw(0, wire.CmdVersion, 0, goodVersion), raw(1, wire.CmdDMAMap, 0, &wire.DMAMap{Flags: 3, Address: at, Size: 1 << 16}),
+				write(regRing, 0, 0, at>>16, 0, 0, 0, 0, 0), write(regCC, 1, 0, 0, 0), write(barRegisters, 1, 0, 0, 0)} {
+				send(b)
+				m := receive()
+				require.True(t, m.IsReply())
+				require.Zero(t, m.Flags&wire.FlagError)
+			}
+			m := receive()
+			require.Equal(t, wire.CmdDMARead, m.Command, "the first descriptor")
+			if b := c.answer(m.ID); b != nil {
+				send(b)
+			}
+			require.Contains(t, v.wait(t, "client gone"), c.want)
+			require.NoError(t, s.close())
+		})
+	}
 }
