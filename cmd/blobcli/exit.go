@@ -63,13 +63,17 @@ var errContent = errors.New("wrong content")
 // errFindings ends a command that has already said what it found.
 var errFindings = errors.New("problems found")
 
-func isSilent(err error) bool { return errors.Is(err, errFindings) || errors.Is(err, syscall.EPIPE) }
+// errReaderGone is standard output whose reader has gone: it has seen what it wanted.
+var errReaderGone = errors.New("nobody reads the output")
+
+func isSilent(err error) bool { return errors.Is(err, errFindings) || errors.Is(err, errReaderGone) }
 
 // exitCodes maps sentinels to codes; the first match counts.
 var exitCodes = []struct {
 	target error
 	code   int
 }{
+	{errReaderGone, exitOK},
 	{errFindings, exitFindings},
 	{errContent, exitFindings},
 	{open.ErrName, exitUsage},
@@ -104,7 +108,6 @@ var exitCodes = []struct {
 	{fs.ErrNotExist, exitNotFound},
 	{fusemount.ErrDir, exitUsage},
 	{blobfs.ErrReadOnly, exitRefused},
-	{syscall.EPIPE, exitOK},
 }
 
 // lateError is an error of a command that an interrupt ends in order: it is what counts, not the interrupt.

@@ -1,14 +1,19 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/bdev/open"
 )
 
@@ -80,6 +85,25 @@ func TestExitCodes(t *testing.T) {
 		require.Equal(t, c.code, r.code, "%v: %s", c.args, r.stderr)
 		require.Contains(t, r.stderr, c.says, "%v", c.args)
 	}
+}
+
+// brokenPipe is an output whose reader has gone.
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+
+// TestBrokenPipe: a reader of the output that has seen enough is no failure, a server of the device that has gone is one.
+func TestBrokenPipe(t *testing.T) {
+	device := newStore(t)
+	for _, args := range [][]string{{"info"}, {"info", "--format", "json"}, {"dump", "super"}} {
+		var complaints bytes.Buffer
+		code := run(context.Background(), append([]string{"-d", device}, args...), nil, brokenPipe{}, &complaints)
+		require.Equal(t, exitOK, code, "%v: %s", args, complaints.String())
+		require.Empty(t, complaints.String())
+	}
+	err := &bdev.Error{Device: device, Op: bdev.OpFlush, Err: fmt.Errorf("%w: region read: %w", bdev.ErrGone, syscall.EPIPE)}
+	require.Equal(t, exitFailure, exitCode(context.Background(), err))
+	require.False(t, isSilent(err))
 }
 
 func TestCheckFindsDamage(t *testing.T) {

@@ -20,7 +20,7 @@ func main() {
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &cli{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
+	c := &cli{ctx: ctx, stdin: stdin, stdout: output{stdout}, stderr: stderr}
 	root := c.command()
 	root.SetArgs(args)
 	root.SetIn(stdin)

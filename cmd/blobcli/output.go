@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"syscall"
 	"text/tabwriter"
 )
 
@@ -11,6 +13,17 @@ const (
 	formatText = "text"
 	formatJSON = "json"
 )
+
+// output is standard output. It alone says errReaderGone: a pipe that breaks may also be the way to a device.
+type output struct{ w io.Writer }
+
+func (o output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		err = fmt.Errorf("%w: %w", errReaderGone, err)
+	}
+	return n, err
+}
 
 // print writes v as one line of JSON, or has text write it for people.
 func (c *cli) print(v any, text func(w io.Writer)) error {
