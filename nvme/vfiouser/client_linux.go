@@ -85,7 +85,7 @@ func explain(path string, err error) error {
 	const serve = "blobcli bdev export DEVICE --vfio-user FOLDER makes one"
 	st, statErr := os.Stat(path)
 	switch {
-	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(statErr, fs.ErrNotExist):
 		return fmt.Errorf("no server has its socket there, %s: %w", serve, fs.ErrNotExist)
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w: it takes the right to write to the socket and to search its folders", ErrPermission)

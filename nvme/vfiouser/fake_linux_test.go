@@ -190,6 +190,16 @@ func serve(t *testing.T, device Device, o ServerOptions) *served {
 	return v
 }
 
+// said counts the lines of the log that begin with a text, and forgets all of them.
+func (v *served) said(text string) (n int) {
+	for len(v.log) > 0 {
+		if strings.HasPrefix(<-v.log, text) {
+			n++
+		}
+	}
+	return n
+}
+
 // wait returns when the log has a line that starts with text.
 func (v *served) wait(t *testing.T, text string) string {
 	t.Helper()

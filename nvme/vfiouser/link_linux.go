@@ -179,7 +179,7 @@ func (l *link) run() {
 	for {
 		m, err := l.s.receive(time.Time{}, l.timeout, -1)
 		if err != nil {
-			l.fail(fmt.Errorf("the server has ended the connection: %w", err))
+			l.fail(ended(err))
 			return
 		}
 		if m.IsReply() {
@@ -193,6 +193,14 @@ func (l *link) run() {
 			return
 		}
 	}
+}
+
+// ended says what an error of receive means.
+func ended(err error) error {
+	if errors.Is(err, ErrProtocol) {
+		return err
+	}
+	return fmt.Errorf("the server has ended the connection: %w", err)
 }
 
 // deliver hands an answer to its caller.

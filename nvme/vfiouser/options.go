@@ -35,7 +35,7 @@ type ServerOptions struct {
 	// MaxSleep bounds one sleep, and with it what a doorbell in memory can wait that no message follows; 0 is 50 ms. Sleeps grow with
 	// the time without work: up to 2 ms within 0.2 s of it, and to 50 ms after 5 s.
 	MaxSleep time.Duration
-	// Timeout is how long a client may take to finish a message, or to answer one; 0 is 5 s.
+	// Timeout is how long a client may take to send its first message, to finish one, or to answer one; 0 is 5 s.
 	Timeout time.Duration
 	// Log is called with what an operator may want to know: clients that come, go and misbehave. It is called from Serve and must not
 	// block; nil drops it.

@@ -17,8 +17,12 @@ const (
 // pace is how long to wait for a message before the controller is polled again: not at all while there is work or was until recently,
 // then a quarter of the time that has passed without any, up to shortSleep, and a hundredth when that is more: a host that pauses
 // loses at most that part of its pause, up to a bound, and one that sends a message when it waits loses nothing. While commands are under
-// way it is a sixteenth: the host does wait for them. For ever when nothing but a message can bring work.
+// way it is a sixteenth: the host does wait for them. For ever when nothing but a message can bring work, but for the first one: whoever
+// says nothing shall not keep others out.
 func (ss *session) pace() time.Duration {
+	if !ss.negotiated {
+		return max(0, time.Until(ss.introduced))
+	}
 	if ss.fault == nil && !ss.ctrl.Enabled() {
 		return forever
 	}

@@ -27,6 +27,7 @@ type Server struct {
 	o        ServerOptions
 	turnDown chan struct{} // a place for each connection that is being refused
 	refusals sync.WaitGroup
+	refused  string // who was refused last during this session
 	stats    serverStats
 }
 
@@ -192,6 +193,7 @@ func (s *Server) session(fd, stop int) error {
 	defer s.stats.connected.Store(false)
 	who := peerName(fd)
 	s.o.Log("client connected: " + who)
+	s.refused = ""
 	ss, err := newSession(s, fd, stop)
 	if err != nil {
 		s.o.Log(fmt.Sprintf("client gone: %s: %v", who, err))
@@ -218,7 +220,10 @@ func (s *Server) refuse() error {
 	default:
 		return unix.Close(fd) // too many at once to be polite
 	}
-	s.o.Log("client refused, another one is connected: " + peerName(fd))
+	if who := peerName(fd); who != s.refused { // it may try several times a second
+		s.o.Log("client refused, another one is connected: " + who)
+		s.refused = who
+	}
 	s.refusals.Go(func() {
 		sock := newSocket(fd)
 		answerBusy(sock)

@@ -24,6 +24,7 @@ type session struct {
 	out    []byte
 
 	negotiated bool
+	introduced time.Time // when the client is to have said its version
 	peer       wire.Capabilities
 	memory     hostMemory
 	config     *configSpace
@@ -56,7 +57,7 @@ func newSession(srv *Server, fd, stop int) (*session, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
-	ss := &session{server: srv, info: info, s: newSocket(fd), stop: stop,
+	ss := &session{server: srv, info: info, s: newSocket(fd), stop: stop, introduced: time.Now().Add(srv.o.Timeout),
 		bar: bar, barFD: barFD, doorbells: bar[barRegisters:][:size],
 		msix: make([]byte, msixBARSize), vectors: make([]int, info.Vectors)}
 	for i := range ss.vectors {
@@ -158,6 +159,8 @@ func (ss *session) listen(wait time.Duration) error {
 	switch {
 	case err != nil && err != unix.EINTR:
 		return err
+	case n <= 0 && !ss.negotiated && !time.Now().Before(ss.introduced):
+		return fmt.Errorf("it has not said its version within %v", ss.server.o.Timeout)
 	case n <= 0:
 		if wait > 0 {
 			ss.idle = idlePolls - 1 // one look at the doorbells is enough after a sleep
