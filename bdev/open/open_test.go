@@ -89,6 +89,7 @@ func TestParseRefuses(t *testing.T) {
 		"aio:/a%00b":              "NUL",
 		"aio:/a\x00b":             "NUL",
 		"aio:/x?size":             "not a size",
+		"nvme-sin:1GiB":           "unknown scheme",
 	} {
 		_, err := Parse(name)
 		require.ErrorIs(t, err, ErrName, name)

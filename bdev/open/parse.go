@@ -73,10 +73,10 @@ func parse(name string) (s Spec, err error) {
 	return s, nil
 }
 
-// cutScheme splits a name. Without a scheme (letters and digits before a colon, two characters at least) it is a path.
+// cutScheme splits a name. Without a scheme (letters, digits and dashes before a colon, two characters at least) it is a path.
 func cutScheme(name string) (scheme, rest string) {
 	scheme, rest, found := strings.Cut(name, ":")
-	if !found || len(scheme) < 2 || !isScheme(scheme) && !isKnown(scheme) {
+	if !found || len(scheme) < 2 || !isScheme(scheme) {
 		return defaultScheme, name
 	}
 	return scheme, rest
@@ -85,7 +85,7 @@ func cutScheme(name string) (scheme, rest string) {
 func isScheme(s string) bool {
 	for i, c := range s {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		if !letter && (i == 0 || c < '0' || c > '9') {
+		if !letter && (i == 0 || c != '-' && (c < '0' || c > '9')) {
 			return false
 		}
 	}
