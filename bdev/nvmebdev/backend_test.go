@@ -253,7 +253,7 @@ func TestFormattedUnderneath(t *testing.T) {
 		protection  uint8
 	}{
 		"larger blocks":      {plain, 12, 0, 0},
-		"metadata":           {plain, 9, 8, 1},
+		"metadata":           {plain, 9, 8, 0},
 		"no metadata":        {protected, 9, 0, 0},
 		"another protection": {protected, 9, 8, 3},
 	} {

@@ -214,3 +214,15 @@ func TestUnbindRefuses(t *testing.T) {
 	require.ErrorIs(t, err, ErrBoundElsewhere)
 	require.ErrorContains(t, err, "bound it to stub")
 }
+
+// TestWriteAttribute: attributes are there or not, and written in one go.
+func TestWriteAttribute(t *testing.T) {
+	m := newMachine(t)
+	m.file("sys/attribute", "before")
+	require.NoError(t, writeAttribute(m.path("sys/attribute"), "value\n"))
+	b, err := os.ReadFile(m.path("sys/attribute"))
+	require.NoError(t, err)
+	require.Equal(t, "value\n", string(b))
+	require.ErrorIs(t, writeAttribute(m.path("sys/none"), "value"), os.ErrNotExist)
+	require.NoFileExists(t, m.path("sys/none"))
+}

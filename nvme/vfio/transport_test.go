@@ -261,6 +261,19 @@ func TestInterrupts(t *testing.T) {
 		require.ErrorIs(t, d.Interrupt(0, 900), ErrBadReply, "more left than were asked for, and none set up")
 		delete(m.fake.answers, vfioDeviceSetIRQs)
 	})
+	eachWay(t, asIs, func(t *testing.T, m *machine, d *Transport) {
+		refuse := func(err error) { m.fake.fails[uint(vfioDeviceSetIRQs)] = err }
+		refuse(syscall.EIO)
+		require.ErrorIs(t, d.Interrupt(0, 900), ErrKernel, "the first")
+		refuse(nil)
+		require.NoError(t, d.Interrupt(0, 900))
+		refuse(syscall.EIO)
+		require.ErrorIs(t, d.Interrupt(1, 901), ErrKernel, "a further one")
+		require.ErrorIs(t, d.Interrupt(0, -1), ErrKernel, "the end of one")
+		refuse(nil)
+		require.NoError(t, d.Interrupt(0, -1), "which was set still")
+		require.Empty(t, m.fake.signals)
+	})
 	eachWay(t, func(m *machine) { m.fake.vectors = 0 }, func(t *testing.T, m *machine, d *Transport) {
 		require.Equal(t, 1, d.Vectors(), "MSI")
 	})
