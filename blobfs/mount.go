@@ -12,10 +12,7 @@ import (
 // written is mounted for reading only; ReadOnlyReason says so.
 func Open(dev *blobstore.Device, o Options) (*FS, error) {
 	fs, err := open(dev, o)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dev.Name(), fromStore(err))
-	}
-	return fs, nil
+	return fs, fromStore(err)
 }
 
 func open(dev *blobstore.Device, o Options) (*FS, error) {
@@ -25,8 +22,8 @@ func open(dev *blobstore.Device, o Options) (*FS, error) {
 	}
 	fs, err := mount(store, o)
 	if err != nil {
-		_ = store.Close() // the first error says more
-		return nil, err
+		_ = store.Close()                                 // the first error says more
+		return nil, fmt.Errorf("%s: %w", dev.Name(), err) // those of the store name the device
 	}
 	if fs.readOnly != "" && !store.ReadOnly() {
 		return remount(fs, dev, o)

@@ -104,6 +104,7 @@ func TestCheckSeesWhatIsUnfinished(t *testing.T) {
 	require.True(t, r.OK(), "%v", r.Findings)
 	require.Equal(t, 5, r.Blobs)
 	require.True(t, r.Info.Recovered)
+	require.EqualValues(t, versionSPDK, r.Info.Version, "of the layout, however it was left")
 	require.NotEmpty(t, r.Findings, "not closed cleanly")
 }
 

@@ -49,7 +49,7 @@ func superChecks(b []byte, deviceSize int64) error {
 
 func versionText(v uint32) string {
 	if v == versionDirty {
-		return fmt.Sprintf("%d, open for writing (%#x)", versionSPDK, v)
+		return fmt.Sprintf("%d, open for writing (%#x)", layoutVersion(v), v)
 	}
 	return fmt.Sprint(v)
 }

@@ -61,6 +61,14 @@ const (
 	versionDirty = 0x80000003
 )
 
+// layoutVersion is the version of the layout of a superblock, whether or not it is open for writing.
+func layoutVersion(v uint32) uint32 {
+	if v == versionDirty {
+		return versionSPDK
+	}
+	return v
+}
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // region is a run of pages, counted from the start of the device.

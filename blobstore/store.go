@@ -92,7 +92,7 @@ func (s *Store) FreeClusters() int64 {
 type Info struct {
 	Device           string `json:"device"`
 	UUID             string `json:"uuid,omitempty"`      // of the journal; "" for a store that has none
-	Version          uint32 `json:"version"`             // of the superblock as it was found
+	Version          uint32 `json:"version"`             // of the layout, 1 to 3; Clean says whether a writer left it open
 	Clean            bool   `json:"clean"`               // as it was found
 	Type             string `json:"type"`                // bstype
 	SuperBlob        BlobID `json:"super_blob,omitzero"` // 0 if there is none
@@ -123,7 +123,7 @@ func (s *Store) Info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := Info{
-		Device: s.dev.Name(), Version: s.found.version, Clean: s.found.clean == 1 && !s.found.torn, Type: s.super.typeName(),
+		Device: s.dev.Name(), Version: layoutVersion(s.found.version), Clean: s.found.clean == 1 && !s.found.torn, Type: s.super.typeName(),
 		Size: int64(s.super.size), ClusterSize: s.ClusterSize(), Clusters: int64(s.super.clusters()),
 		FreeClusters: s.space.free(), MetadataClusters: int64(s.super.mdClusters()), IOUnit: int(s.super.ioUnitSize),
 		MDStart: int64(s.super.md.start), MDPages: int64(s.super.mdPages()), UsedMDPages: int64(s.pages.count()),

@@ -37,7 +37,11 @@ func TestLogs(t *testing.T) {
 	f, err := r.c.FirmwareSlots()
 	require.NoError(t, err)
 	require.Equal(t, "1.0", f.Slot(1))
-	require.ErrorIs(t, r.c.LogPage(0xDD, 0, 0, make([]byte, 512), false), nvme.ErrUnsupported)
+	for nsid, where := range map[uint32]string{0: "", spec.BroadcastNSID: "", 1: ", namespace 1"} {
+		err := r.c.LogPage(0xDD, nsid, 0, make([]byte, 512), false)
+		require.ErrorIs(t, err, nvme.ErrUnsupported)
+		require.ErrorContains(t, err, "get log page"+where+": invalid log page", "an admin command has no LBA")
+	}
 	require.ErrorIs(t, r.c.LogPage(spec.LogSMART, 0, 0, make([]byte, 511), false), nvme.ErrInvalid)
 	part := make([]byte, 8)
 	require.NoError(t, r.c.LogPage(spec.LogFirmware, spec.BroadcastNSID, 8, part, false))

@@ -42,15 +42,19 @@ var (
 // StatusError is a command that the controller completed with an error.
 type StatusError struct {
 	Command string // in words
+	Admin   bool   // an admin command, which has no LBA
 	NSID    uint32
 	LBA     uint64
 	Status  spec.Status
 }
 
-// Error names the command and the status.
+// Error names the command, the blocks that it was about, and the status.
 func (e *StatusError) Error() string {
-	if e.NSID == 0 {
+	switch {
+	case e.NSID == 0 || e.NSID == spec.BroadcastNSID:
 		return fmt.Sprintf("%s: %v", e.Command, e.Status)
+	case e.Admin:
+		return fmt.Sprintf("%s, namespace %d: %v", e.Command, e.NSID, e.Status)
 	}
 	return fmt.Sprintf("%s, namespace %d, LBA %d: %v", e.Command, e.NSID, e.LBA, e.Status)
 }

@@ -186,7 +186,11 @@ func (q *Queue) fail(t *tracker, s spec.Status) {
 	} else if r.Op == OpRaw {
 		name = spec.IOName(t.cmd.Opcode)
 	}
-	var err error = &StatusError{Command: name, NSID: t.cmd.NSID, LBA: t.cmd.LBA(), Status: s}
+	status := &StatusError{Command: name, Admin: q.id == 0, NSID: t.cmd.NSID, Status: s}
+	if !status.Admin {
+		status.LBA = t.cmd.LBA()
+	}
+	var err error = status
 	if t.expired != inTime {
 		err = fmt.Errorf("%w after %v: %w", ErrTimeout, q.c.o.IOTimeout, err)
 	}
