@@ -32,6 +32,7 @@ type Controller struct {
 	spaces  atomic.Pointer[map[uint32]*space]
 	shadow  atomic.Pointer[shadowBuffers]
 	busy    atomic.Int32 // there are faults or deferred commands
+	full    atomic.Bool  // completions may wait for room
 	stats   counters
 	flying  []*flights // of the namespaces with queued storage
 
@@ -266,7 +267,11 @@ func (c *Controller) Process() int {
 		return 0
 	}
 	c.late()
-	n := c.serveAdmin()
+	n := 0
+	if c.full.Load() {
+		n = c.postWaiting()
+	}
+	n += c.serveAdmin()
 	for i := 1; i < len(c.subs); i++ {
 		if sq := c.subs[i].Load(); sq != nil {
 			n += c.serve(sq)
