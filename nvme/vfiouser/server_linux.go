@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -192,6 +193,8 @@ func (s *Server) session(fd, stop int) error {
 	defer s.stats.connected.Store(false)
 	who := peerName(fd)
 	s.o.Log("client connected: " + who)
+	// For memory of the client whose file was cut short. What is under way ends after run.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	ss, err := newSession(s, fd, stop)
 	if err != nil {
 		s.o.Log(fmt.Sprintf("client gone: %s: %v", who, err))
