@@ -41,8 +41,8 @@ type compQueue struct {
 type shadowBuffers struct{ doorbells, events uint64 }
 
 // shadowWord is the word of a doorbell in one of the buffers; nil where the memory has left.
-func (c *Controller) shadowWord(base uint64, index int) *uint32 {
-	b := c.mem.Translate(base+uint64(index*(4<<c.cfg.DoorbellStride)), 4, true)
+func (c *Controller) shadowWord(base uint64, index int, write bool) *uint32 {
+	b := c.mem.Translate(base+uint64(index*(4<<c.cfg.DoorbellStride)), 4, write)
 	if b == nil {
 		return nil
 	}
@@ -83,7 +83,7 @@ func (c *Controller) serveAll(id int) {
 // told is the value of a doorbell: of its shadow where the host uses those.
 func (c *Controller) told(index int, admin bool) uint32 {
 	if s := c.shadow.Load(); s != nil && !admin {
-		if w := c.shadowWord(s.doorbells, index); w != nil {
+		if w := c.shadowWord(s.doorbells, index, false); w != nil {
 			return atomic.LoadUint32(w)
 		}
 	}
@@ -96,7 +96,7 @@ func (c *Controller) caughtUp(index int, admin bool, value uint32) bool {
 	if s == nil || admin {
 		return true
 	}
-	if w := c.shadowWord(s.events, index); w != nil {
+	if w := c.shadowWord(s.events, index, true); w != nil {
 		atomic.StoreUint32(w, value)
 	}
 	return c.told(index, false) == value

@@ -63,9 +63,7 @@ func (s *softController) Store(offset uint32, size int, value uint64) error {
 // Poll is the one place where commands are carried out: doorbells are memory.
 func (s *softController) Poll() int {
 	n := s.ctrl.Process()
-	if n > 0 {
-		_ = s.mem.writeBack() // a host that does not take what it asked for; the session knows
-	}
+	_ = s.mem.writeBack() // a host that does not take what it asked for; the session knows
 	return n
 }
 
