@@ -121,8 +121,8 @@ func (ss *session) guard(f func() error) (err error) {
 // step polls the controller, and now and then the socket.
 func (ss *session) step() error {
 	for {
-		if n := ss.ctrl.Poll(); n > 0 {
-			ss.server.stats.work.Add(uint64(n))
+		if taken, ended := ss.ctrl.Poll(); taken+ended > 0 {
+			ss.server.stats.commands.Add(uint64(taken))
 			ss.idle, ss.quiet = 0, time.Time{}
 			if ss.busy++; ss.busy < busyPolls {
 				continue

@@ -61,10 +61,10 @@ func (s *softController) Store(offset uint32, size int, value uint64) error {
 }
 
 // Poll is the one place where commands are carried out: doorbells are memory.
-func (s *softController) Poll() int {
-	n := s.ctrl.Process()
+func (s *softController) Poll() (taken, ended int) {
+	taken, ended = s.ctrl.Process()
 	_ = s.mem.writeBack() // a host that does not take what it asked for; the session knows
-	return n
+	return taken, ended
 }
 
 // Working tells whether storages work on commands.

@@ -112,7 +112,9 @@ func TestUnderWay(t *testing.T) {
 	}
 	s.hurry.Store(true)
 	c, q, mem := openDriver(t, v.dir)
+	before := v.Stats().Commands
 	require.NoError(t, nvmetest.NewReader(q, c.Namespaces()[0], softSize/nvmetest.BlockSize, mem, 32).Run(20000, true))
+	require.Eventually(t, func() bool { return v.Stats().Commands-before == 20000 }, 20*time.Second, time.Millisecond, "each is counted once")
 	require.NoError(t, c.Close())
 	v.stop()
 	require.NoError(t, ram.Free())
