@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/blobkv/blobkv/nvme/softctrl"
-	"github.com/blobkv/blobkv/nvme/spec"
 )
 
 // PCI identifiers of what Soft serves: the vendor is the one in the software controller's identify data, the device is none that
@@ -76,7 +75,7 @@ func (s *softController) Drain() error {
 	return s.mem.writeBack()
 }
 
-func (s *softController) Enabled() bool { return spec.CC(s.ctrl.Load(spec.RegCC, 4)).EN() }
+func (s *softController) Enabled() bool { return s.ctrl.Enabled() }
 
 // Reset replaces the controller by one that was just switched on.
 func (s *softController) Reset() error {
