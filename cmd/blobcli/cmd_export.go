@@ -151,6 +151,10 @@ func (c *cli) watchExport(s *vfiouser.Server, says <-chan string, ended <-chan s
 			line.show("%s, %d commands, %.0f per second", state, st.Commands, float64(st.Commands-last)/every.Seconds())
 			last = st.Commands
 		case <-ended:
+			for len(says) > 0 {
+				line.clear()
+				c.complain(<-says)
+			}
 			return
 		}
 	}
