@@ -247,7 +247,7 @@ func serveLate(t testing.TB, s *setup) *atomic.Int64 {
 				case <-stop:
 					return
 				default:
-					if n := c.Process(); n > 0 {
+					if n, _ := c.Process(); n > 0 {
 						served.Add(int64(n))
 					} else {
 						runtime.Gosched()

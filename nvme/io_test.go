@@ -38,3 +38,25 @@ func TestReadWrite(t *testing.T) {
 		})
 	}
 }
+
+// TestShadowReopened: a queue that was closed and opened again starts anew, in the shadow doorbells too: nothing is carried out that was
+// not asked for, and the first command is.
+func TestShadowReopened(t *testing.T) {
+	w := &watch{}
+	r := newRig(t, setup{cfg: softctrl.Config{Shadow: true, Observe: w.observe}})
+	for _, n := range []int{5, 3, 200, 1} {
+		require.NoError(t, r.q.Close())
+		var err error
+		r.q, err = r.c.OpenQueue(nvme.QueueOptions{})
+		require.NoError(t, err)
+		r.soft.Process()
+		w.takeIO()
+		for range n {
+			require.NoError(t, r.do(nvme.Request{Op: nvme.OpFlush, NS: r.ns}))
+		}
+		require.Len(t, w.takeIO(), n)
+		require.Zero(t, r.q.Stats().Timeouts)
+		require.Zero(t, r.q.Stats().Violations)
+	}
+	require.Zero(t, r.c.Resets())
+}

@@ -56,12 +56,14 @@ func newDoorbell(t Transport, offset uint32) doorbell {
 }
 
 // shadowed makes the doorbell use the buffers of doorbell buffer config (base 2.0, section 5.8), which have one word for
-// each register at the same stride.
+// each register at the same stride. Both words become 0, as the queue begins: an earlier queue of that number has left its own there.
 func (d *doorbell) shadowed(shadow, event []byte) {
 	at := int(d.offset - spec.RegDoorbells)
 	d.shadow, d.event = nil, nil
 	if shadow != nil && at+4 <= len(shadow) && at+4 <= len(event) {
 		d.shadow, d.event = word(shadow, at), word(event, at)
+		atomic.StoreUint32(d.shadow, 0)
+		atomic.StoreUint32(d.event, 0)
 	}
 }
 

@@ -136,7 +136,7 @@ func (c *cli) watchExport(s *vfiouser.Server, says <-chan string, ended <-chan s
 	defer line.clear()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	last := s.Stats().Work
+	last := s.Stats().Commands
 	for {
 		select {
 		case text := <-says:
@@ -148,9 +148,13 @@ func (c *cli) watchExport(s *vfiouser.Server, says <-chan string, ended <-chan s
 			if st.Connected {
 				state = "1 client"
 			}
-			line.show("%s, %d commands, %.0f per second", state, st.Work, float64(st.Work-last)/every.Seconds())
-			last = st.Work
+			line.show("%s, %d commands, %.0f per second", state, st.Commands, float64(st.Commands-last)/every.Seconds())
+			last = st.Commands
 		case <-ended:
+			for len(says) > 0 {
+				line.clear()
+				c.complain(<-says)
+			}
 			return
 		}
 	}

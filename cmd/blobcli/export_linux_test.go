@@ -96,6 +96,7 @@ func TestExport(t *testing.T) {
 		require.Equal(t, exitOK, <-code, "%s: %s", name, complaints.String())
 		require.NoFileExists(t, filepath.Join(dir, "cntrl"), name)
 		require.Contains(t, complaints.String(), "client connected")
+		require.Contains(t, complaints.String(), "client gone")
 	}
 	device := "file:" + image + "?size=16MiB"
 	end("writable", []string{"bdev", "export", device, "--vfio-user", dir}, func() {

@@ -131,7 +131,7 @@ func (c *Controller) doorbellBuffer(cmd *spec.Command) spec.Status {
 		return spec.StatusInvalidOpcode
 	}
 	if cmd.PRP1&(pageSize-1) != 0 || cmd.PRP2&(pageSize-1) != 0 || c.cfg.doorbellBytes() > pageSize ||
-		c.mem.Translate(cmd.PRP1, pageSize, true) == nil || c.mem.Translate(cmd.PRP2, pageSize, true) == nil {
+		c.mem.Translate(cmd.PRP1, pageSize, false) == nil || c.mem.Translate(cmd.PRP2, pageSize, true) == nil {
 		return spec.StatusInvalidField
 	}
 	c.shadow.Store(&shadowBuffers{cmd.PRP1, cmd.PRP2})

@@ -32,6 +32,7 @@ type Controller struct {
 	spaces  atomic.Pointer[map[uint32]*space]
 	shadow  atomic.Pointer[shadowBuffers]
 	busy    atomic.Int32 // there are faults or deferred commands
+	full    atomic.Bool  // completions may wait for room
 	stats   counters
 	flying  []*flights // of the namespaces with queued storage
 
@@ -258,24 +259,27 @@ func (c *Controller) disable() {
 	}
 }
 
-// Process carries out whatever doorbells in memory announce and slow commands whose time has come, and completes what a storage has done.
-// It returns how many commands that were, no more of each queue than it has entries, whatever the host does meanwhile; a server calls it
-// in a loop.
-func (c *Controller) Process() int {
+// Process carries out, or begins, whatever doorbells in memory announce and slow commands whose time has come, and completes what a storage
+// has done. It returns how many commands it took, no more of each queue than it has entries, whatever the host does meanwhile, and how many
+// it completed that it, or an earlier call, had taken; a server calls it in a loop.
+func (c *Controller) Process() (taken, ended int) {
 	if c.removed.Load() {
-		return 0
+		return 0, 0
 	}
 	c.late()
-	n := c.serveAdmin()
+	if c.full.Load() {
+		ended = c.postWaiting()
+	}
+	taken = c.serveAdmin()
 	for i := 1; i < len(c.subs); i++ {
 		if sq := c.subs[i].Load(); sq != nil {
-			n += c.serve(sq)
+			taken += c.serve(sq)
 		}
 	}
 	for _, f := range c.flying {
-		n += f.poll(false)
+		ended += f.poll(false)
 	}
-	return n
+	return taken, ended
 }
 
 // Enabled is false while doorbells mean nothing, so that nobody needs to call Process.

@@ -6,8 +6,8 @@
 // this process. A server calls Load and Store for register accesses, and Process in a loop where doorbells are shared memory.
 //
 // Nothing runs in the background: commands are carried out by whoever rings a doorbell (Store) or calls Process, before it
-// returns. Slow commands (faults) wait for a later Process, or any register access, after their time; so do those that a QueuedStorage
-// works on.
+// returns. Slow commands (faults) wait for a later Process, or any register access, after their time, and those that a QueuedStorage works
+// on for a later Process.
 //
 // Any goroutine may call any method. Different submission queues are served in parallel, so Storage is used in parallel. A controller
 // with a QueuedStorage is used by one goroutine at a time.

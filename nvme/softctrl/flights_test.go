@@ -208,8 +208,12 @@ func TestUnderWayEnds(t *testing.T) {
 		"shutdown": func(h *host) {
 			require.NoError(t, h.tr.Store32(spec.RegCC, uint32(spec.MakeCC(spec.CCCSSAll, 0).WithSHN(spec.SHNNormal))))
 		},
-		"reset": func(h *host) { require.NoError(t, h.tr.Reset()) },
-		"drain": func(h *host) { h.tr.Controller().Drain() },
+		"reset":  func(h *host) { require.NoError(t, h.tr.Reset()) },
+		"drain":  func(h *host) { h.tr.Controller().Drain() },
+		"format": func(h *host) { require.True(t, h.admin(spec.Command{Opcode: spec.AdminFormat, NSID: 1}).OK()) },
+		"sanitize": func(h *host) {
+			require.True(t, h.admin(spec.Command{Opcode: spec.AdminSanitize, CDW10: spec.SanitizeBlock}).OK())
+		},
 		"copy": func(h *host) {
 			spec.CopyRange{LBA: 1, Blocks: 1}.Put(h.mem.Bytes[atList:])
 			h.put(1, spec.Command{Opcode: spec.CmdCopy, NSID: 1, CDW10: 9, PRP1: h.mem.IOVA + atList})

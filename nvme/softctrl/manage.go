@@ -41,6 +41,7 @@ func (c *Controller) formatNVM(cmd *spec.Command) spec.Status {
 	if cmd.NSID != spec.BroadcastNSID && c.all[cmd.NSID] == nil {
 		return spec.StatusInvalidNamespace
 	}
+	c.Drain()
 	for id, s := range c.all {
 		if cmd.NSID != spec.BroadcastNSID && cmd.NSID != id || s.zones != nil {
 			continue
@@ -64,6 +65,7 @@ func (c *Controller) sanitizeAll(cmd *spec.Command) spec.Status {
 	if cmd.CDW10&7 != spec.SanitizeBlock {
 		return spec.StatusInvalidField
 	}
+	c.Drain()
 	for _, s := range c.all {
 		if st := s.zero(0, s.blocks); !st.OK() {
 			return st

@@ -41,8 +41,8 @@ type compQueue struct {
 type shadowBuffers struct{ doorbells, events uint64 }
 
 // shadowWord is the word of a doorbell in one of the buffers; nil where the memory has left.
-func (c *Controller) shadowWord(base uint64, index int) *uint32 {
-	b := c.mem.Translate(base+uint64(index*(4<<c.cfg.DoorbellStride)), 4, true)
+func (c *Controller) shadowWord(base uint64, index int, write bool) *uint32 {
+	b := c.mem.Translate(base+uint64(index*(4<<c.cfg.DoorbellStride)), 4, write)
 	if b == nil {
 		return nil
 	}
@@ -59,39 +59,47 @@ func (c *Controller) ring(offset int, value uint32) {
 	atomic.StoreUint32(c.doorbell(index), value)
 	switch id := index / 2; {
 	case index%2 == 1:
-		if cq := c.comps[id].Load(); cq != nil {
-			c.drain(cq)
+		if cq := c.comps[id].Load(); cq != nil && c.drain(cq) > 0 {
+			for id := range c.subs { // those whose commands waited for that
+				c.serveAll(id)
+			}
 		}
-	case id == 0:
-		c.serveAdmin()
 	default:
-		// Nobody rings again for what a host with shadow doorbells adds meanwhile, so all of it is done.
-		for sq := c.subs[id].Load(); sq != nil && c.serve(sq) >= int(sq.size); {
-			continue
-		}
+		c.serveAll(id)
+	}
+}
+
+// serveAll carries out all commands of a queue, also those that a host with shadow doorbells adds meanwhile: nobody rings again for them.
+func (c *Controller) serveAll(id int) {
+	if id == 0 {
+		c.serveAdmin()
+		return
+	}
+	for sq := c.subs[id].Load(); sq != nil && c.serve(sq) >= int(sq.size); {
+		continue
 	}
 }
 
 // told is the value of a doorbell: of its shadow where the host uses those.
 func (c *Controller) told(index int, admin bool) uint32 {
 	if s := c.shadow.Load(); s != nil && !admin {
-		if w := c.shadowWord(s.doorbells, index); w != nil {
+		if w := c.shadowWord(s.doorbells, index, false); w != nil {
 			return atomic.LoadUint32(w)
 		}
 	}
 	return atomic.LoadUint32(c.doorbell(index))
 }
 
-// caughtUp tells a host with shadow doorbells to ring from here on; false when it has gone further meanwhile.
-func (c *Controller) caughtUp(sq *subQueue) bool {
+// caughtUp tells a host with shadow doorbells to ring when this one goes on from a value; false when it has meanwhile.
+func (c *Controller) caughtUp(index int, admin bool, value uint32) bool {
 	s := c.shadow.Load()
-	if s == nil || sq.id == 0 {
+	if s == nil || admin {
 		return true
 	}
-	if w := c.shadowWord(s.events, 2*int(sq.id)); w != nil {
-		atomic.StoreUint32(w, sq.head)
+	if w := c.shadowWord(s.events, index, true); w != nil {
+		atomic.StoreUint32(w, value)
 	}
-	return c.told(2*int(sq.id), false) == sq.head
+	return c.told(index, false) == value
 }
 
 func (c *Controller) serveAdmin() int {
@@ -124,12 +132,13 @@ func (c *Controller) serve(sq *subQueue) int {
 }
 
 // consume is called with the queue's lock held. It takes about a ring of commands at most: a host that keeps on submitting
-// is not to keep its server from other queues.
+// is not to keep its server from other queues. It takes none while completions wait for room: one that takes no completions is not to
+// have its server keep ever more of them.
 func (c *Controller) consume(sq *subQueue) (n int) {
-	for n < int(sq.size) && !c.removed.Load() {
+	for n < int(sq.size) && !c.removed.Load() && !(c.full.Load() && sq.cq.waits()) {
 		tail := c.told(2*int(sq.id), sq.id == 0)
 		if tail == sq.head {
-			if c.caughtUp(sq) {
+			if c.caughtUp(2*int(sq.id), sq.id == 0, sq.head) {
 				return n
 			}
 			continue
@@ -216,8 +225,13 @@ func (c *Controller) post(cq *compQueue, e spec.Completion) {
 	cq.mu.Lock()
 	if len(cq.waiting) > 0 || !c.place(cq, &e) {
 		cq.waiting = append(cq.waiting, e)
+		c.full.Store(true)
 	}
 	cq.mu.Unlock()
+	c.interrupt(cq)
+}
+
+func (c *Controller) interrupt(cq *compQueue) {
 	if cq.interrupts && c.cfg.Interrupt != nil {
 		c.cfg.Interrupt(cq.vector)
 	}
@@ -229,8 +243,9 @@ func (c *Controller) place(cq *compQueue, e *spec.Completion) bool {
 	if next == cq.size {
 		next = 0
 	}
-	if next == cq.hostHead { // a look at the doorbell takes it from the host's processor
-		if cq.hostHead = c.told(2*int(cq.id)+1, cq.id == 0); next == cq.hostHead {
+	for next == cq.hostHead { // a look at the doorbell takes it from the host's processor
+		index, admin := 2*int(cq.id)+1, cq.id == 0
+		if cq.hostHead = c.told(index, admin); next == cq.hostHead && c.caughtUp(index, admin, next) {
 			return false
 		}
 	}
@@ -260,11 +275,37 @@ func (c *Controller) mangle(sqid uint16, entry []byte) {
 	copy(entry, b)
 }
 
-// drain posts what waited for room.
-func (c *Controller) drain(cq *compQueue) {
+// waits tells whether completions wait for room.
+func (q *compQueue) waits() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) > 0
+}
+
+// postWaiting posts completions that waited, as far as there is room now, and returns how many.
+func (c *Controller) postWaiting() (n int) {
+	c.full.Store(false) // before the look at the queues: one that fills meanwhile says so again
+	for i := range c.comps {
+		if cq := c.comps[i].Load(); cq != nil {
+			n += c.drain(cq)
+		}
+	}
+	return n
+}
+
+// drain is postWaiting of one queue.
+func (c *Controller) drain(cq *compQueue) (n int) {
 	cq.mu.Lock()
-	defer cq.mu.Unlock()
 	for len(cq.waiting) > 0 && c.place(cq, &cq.waiting[0]) {
 		cq.waiting = cq.waiting[1:]
+		n++
 	}
+	if len(cq.waiting) > 0 {
+		c.full.Store(true)
+	}
+	cq.mu.Unlock()
+	if n > 0 {
+		c.interrupt(cq)
+	}
+	return n
 }

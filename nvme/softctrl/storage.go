@@ -38,7 +38,8 @@ type QueuedStorage interface {
 // StorageQueue is a queue of one controller's operations. One goroutine at a time calls it.
 type StorageQueue interface {
 	// Start begins an operation under a tag that is not in use, at the latest with the next Poll, and has its buffer until Poll says that it
-	// has ended. It does not wait. It returns false when it does not take such an operation, which Storage carries out then.
+	// has ended; a buffer that is not there any more is an error of the operation, not a panic. It does not wait. It returns false when it
+	// does not take such an operation, which Storage carries out then.
 	Start(tag int, o StorageOp) bool
 	// Poll calls ended for operations that have ended, whose tags are free then, and returns how many. With wait it waits for one if
 	// there are any. When ended panics, the next Poll goes on behind that operation.

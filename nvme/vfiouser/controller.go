@@ -17,9 +17,9 @@ type Controller interface {
 	// Load and Store access size bytes (4 or 8) of the registers, at an offset below the doorbells that is a multiple of 4.
 	Load(offset uint32, size int) (uint64, error)
 	Store(offset uint32, size int, value uint64) error
-	// Poll carries out or begins what doorbells announce, a bounded amount of it, completes what was under way, and returns how much that
-	// was: 0 for nothing. It may take as long as the medium does.
-	Poll() int
+	// Poll carries out or begins what doorbells announce, a bounded amount of it, and completes what was under way. It returns how many
+	// commands it took, and how many it completed that had been under way. It may take as long as the medium does.
+	Poll() (taken, ended int)
 	// Working tells whether commands are under way, which a later Poll completes.
 	Working() bool
 	// Drain completes what is under way. It may take as long as the medium does.

@@ -90,17 +90,16 @@ func (f *fakeController) Store(offset uint32, size int, value uint64) error {
 	return nil
 }
 
-func (f *fakeController) Poll() int {
+func (f *fakeController) Poll() (n, _ int) {
 	if !f.Enabled() {
-		return 0
+		return 0, 0
 	}
-	n := 0
 	for tail := atomic.LoadUint32((*uint32)(unsafe.Pointer(&f.host.Doorbells[0]))); f.head != tail && n < ringSize; n++ {
 		f.carryOut(binary.LittleEndian.Uint64(f.regs[regRing:]) + uint64(f.head%ringSize)*descSize)
 		f.head++
 		f.host.Interrupt(1)
 	}
-	return n
+	return n, 0
 }
 
 func (f *fakeController) carryOut(at uint64) {

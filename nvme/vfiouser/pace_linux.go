@@ -35,8 +35,9 @@ func (ss *session) pace() time.Duration {
 	if past < ss.server.o.Spin && runtime.NumCPU() > 1 {
 		return 0
 	}
+	sleep := max(min(past/4, shortSleep), past/100)
 	if ss.ctrl.Working() {
-		return max(firstSleep, min(past/16, shortSleep))
+		sleep = min(past/16, shortSleep)
 	}
-	return min(max(firstSleep, min(past/4, shortSleep), past/100), ss.server.o.MaxSleep)
+	return min(max(firstSleep, sleep), ss.server.o.MaxSleep)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,12 +37,12 @@ type ServerStats struct {
 	Sessions, Refused uint64 // clients that were served; those that were not, because another one was
 	Connected         bool   // a client is being served
 	Messages          uint64
-	Work              uint64 // what Controller.Poll reported
+	Commands          uint64 // that were taken from queues
 }
 
 type serverStats struct {
-	sessions, refused, messages, work atomic.Uint64
-	connected                         atomic.Bool
+	sessions, refused, messages, commands atomic.Uint64
+	connected                             atomic.Bool
 }
 
 // maxTurnDowns bounds the connections that wait to be refused.
@@ -120,7 +121,7 @@ func (s *Server) Path() string { return s.path }
 // Stats returns the present figures. Any goroutine may call it.
 func (s *Server) Stats() ServerStats {
 	return ServerStats{Sessions: s.stats.sessions.Load(), Refused: s.stats.refused.Load(), Connected: s.stats.connected.Load(),
-		Messages: s.stats.messages.Load(), Work: s.stats.work.Load()}
+		Messages: s.stats.messages.Load(), Commands: s.stats.commands.Load()}
 }
 
 // Serve serves one client after the other until the context ends, and returns nil then. What a client does wrong ends its session.
@@ -194,6 +195,8 @@ func (s *Server) session(fd, stop int) error {
 	who := peerName(fd)
 	s.o.Log("client connected: " + who)
 	s.refused = ""
+	// For memory of the client whose file was cut short. What is under way ends after run.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	ss, err := newSession(s, fd, stop)
 	if err != nil {
 		s.o.Log(fmt.Sprintf("client gone: %s: %v", who, err))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -107,8 +106,6 @@ func (ss *session) close() error {
 
 // run serves until the client is gone, does something that cannot be answered, or the server is stopped.
 func (ss *session) run() error {
-	debug.SetPanicOnFault(true) // of this goroutine; memory of the client whose file was cut short
-	defer debug.SetPanicOnFault(false)
 	for {
 		if err := ss.guard(ss.step); err != nil {
 			return err
@@ -125,8 +122,8 @@ func (ss *session) guard(f func() error) (err error) {
 // step polls the controller, and now and then the socket.
 func (ss *session) step() error {
 	for {
-		if n := ss.ctrl.Poll(); n > 0 {
-			ss.server.stats.work.Add(uint64(n))
+		if taken, ended := ss.ctrl.Poll(); taken+ended > 0 {
+			ss.server.stats.commands.Add(uint64(taken))
 			ss.idle, ss.quiet = 0, time.Time{}
 			if ss.busy++; ss.busy < busyPolls {
 				continue

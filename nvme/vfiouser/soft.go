@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/blobkv/blobkv/nvme/softctrl"
-	"github.com/blobkv/blobkv/nvme/spec"
 )
 
 // PCI identifiers of what Soft serves: the vendor is the one in the software controller's identify data, the device is none that
@@ -61,12 +60,10 @@ func (s *softController) Store(offset uint32, size int, value uint64) error {
 }
 
 // Poll is the one place where commands are carried out: doorbells are memory.
-func (s *softController) Poll() int {
-	n := s.ctrl.Process()
-	if n > 0 {
-		_ = s.mem.writeBack() // a host that does not take what it asked for; the session knows
-	}
-	return n
+func (s *softController) Poll() (taken, ended int) {
+	taken, ended = s.ctrl.Process()
+	_ = s.mem.writeBack() // a host that does not take what it asked for; the session knows
+	return taken, ended
 }
 
 // Working tells whether storages work on commands.
@@ -78,7 +75,7 @@ func (s *softController) Drain() error {
 	return s.mem.writeBack()
 }
 
-func (s *softController) Enabled() bool { return spec.CC(s.ctrl.Load(spec.RegCC, 4)).EN() }
+func (s *softController) Enabled() bool { return s.ctrl.Enabled() }
 
 // Reset replaces the controller by one that was just switched on.
 func (s *softController) Reset() error {

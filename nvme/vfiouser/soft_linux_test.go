@@ -125,7 +125,7 @@ func TestDriver(t *testing.T) {
 func TestDriverWithoutSharedMemory(t *testing.T) {
 	v, ram := serveRAM(t)
 	drive(t, func() nvme.Transport { return &farClient{open(t, v)} }, ram, 20)
-	require.Greater(t, v.Stats().Work, uint64(20))
+	require.Greater(t, v.Stats().Commands, uint64(20))
 }
 
 // farClient keeps the descriptors of its memory to itself.
@@ -226,7 +226,7 @@ func TestWakeNeverTakesADoorbellBack(t *testing.T) {
 	v, _ := serveRAM(t)
 	c, q, mem := openDriver(t, v.dir)
 	defer func() { require.NoError(t, c.Close()) }()
-	work := v.Stats().Work
+	before := v.Stats().Commands
 	r := nvmetest.NewReader(q, c.Namespaces()[0], softSize/nvmetest.BlockSize, mem, 4)
 	one, done := []*nvme.Request{{Op: nvme.OpFlush, NS: c.Namespaces()[0]}}, make([]*nvme.Request, 1)
 	for range 2000 {
@@ -239,7 +239,7 @@ func TestWakeNeverTakesADoorbellBack(t *testing.T) {
 	}
 	require.NoError(t, c.Poll())
 	require.Zero(t, q.Stats().Violations)
-	require.EqualValues(t, 2000*8, v.Stats().Work-work)
+	require.EqualValues(t, 2000*8, v.Stats().Commands-before)
 }
 
 // TestIdleServer: a server in a process of its own costs next to nothing while its client is idle, and still answers.
