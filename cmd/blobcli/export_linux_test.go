@@ -7,11 +7,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/bdev/open"
@@ -61,6 +63,36 @@ func TestExportStorage(t *testing.T) {
 	require.ErrorIs(t, s.told(fmt.Errorf("write: %w", bdev.ErrNoSpace)), softctrl.ErrNoSpace)
 	require.NoError(t, s.Flush())
 	require.NoError(t, s.close())
+}
+
+// TestExportOfLostMemory: a client cuts the file of its memory short. A read or a write of it fails, and the device can still be closed.
+func TestExportOfLostMemory(t *testing.T) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	for _, name := range []string{"malloc:1MiB", "nvme-sim:1MiB", "file:" + filepath.Join(t.TempDir(), "disk.img") + "?size=1MiB"} {
+		dev, err := open.Device(name, open.Options{Create: true})
+		require.NoError(t, err)
+		s := exportStorage{dev, func(string) {}}
+		for _, use := range []func(p []byte, offset int64) (int, error){s.ReadAt, s.WriteAt} {
+			file, err := unix.MemfdCreate("client", unix.MFD_CLOEXEC)
+			require.NoError(t, err)
+			require.NoError(t, unix.Ftruncate(file, 8192))
+			mem, err := unix.Mmap(file, 0, 8192, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+			require.NoError(t, err)
+			for _, p := range [][]byte{mem[:4096], mem[4:][:4096]} {
+				n, err := use(p, 4096)
+				require.NoError(t, err, name)
+				require.Equal(t, len(p), n)
+			}
+			require.NoError(t, unix.Ftruncate(file, 0))
+			for _, p := range [][]byte{mem[:4096], mem[4:][:4096]} {
+				_, err := use(p, 4096)
+				require.Error(t, err, name)
+			}
+			require.NoError(t, unix.Munmap(mem))
+			require.NoError(t, unix.Close(file))
+		}
+		require.NoError(t, s.close(), name)
+	}
 }
 
 // buffer is an output that is looked at while it is written.
