@@ -25,7 +25,7 @@ func TestPace(t *testing.T) {
 		{true, time.Hour, bound, shortSleep},
 		{true, time.Hour, shortSleep / 4, shortSleep / 4},
 	} {
-		ss := &session{server: &Server{o: ServerOptions{MaxSleep: c.max}.withDefaults()}, ctrl: &workingController{fake, c.working}}
+		ss := &session{negotiated: true, server: &Server{o: ServerOptions{MaxSleep: c.max}.withDefaults()}, ctrl: &workingController{fake, c.working}}
 		ss.quiet = time.Now().Add(-c.past)
 		got := ss.pace()
 		require.GreaterOrEqual(t, got, c.want, "%+v", c)
@@ -35,7 +35,7 @@ func TestPace(t *testing.T) {
 		}
 	}
 	fake.regs[regCC] = 0
-	require.Equal(t, forever, (&session{server: &Server{}, ctrl: &workingController{fake, false}}).pace())
+	require.Equal(t, forever, (&session{negotiated: true, server: &Server{}, ctrl: &workingController{fake, false}}).pace())
 }
 
 type workingController struct {

@@ -51,6 +51,9 @@ func env(by vfio.By) nvmetest.Env {
 				limit = pollTime
 			}
 			n, err := unix.Poll(p, limit)
+			for err == unix.EINTR { // Go's own signals
+				n, err = unix.Poll(p, limit)
+			}
 			require.NoError(t, err)
 			if n == 0 {
 				return false
