@@ -70,7 +70,11 @@ func (c *cli) export(ctx context.Context, args []string, f exportFlags) error {
 		default: // a client or a device that fails faster than a person reads
 		}
 	}}
-	err = errors.Join(c.exportDevice(ctx, storage, says, f), storage.close())
+	s, err := vfiouser.Listen(f.dir, vfiouser.Soft(exportConfig(storage, f)), vfiouser.ServerOptions{Log: storage.log})
+	if err != nil {
+		return errors.Join(err, open.Discard(dev))
+	}
+	err = errors.Join(c.serveExport(ctx, s, says), s.Close(), storage.close())
 	if err != nil {
 		return &lateError{err}
 	}
@@ -83,25 +87,22 @@ type exportView struct {
 	Socket string `json:"socket"`
 }
 
-// exportDevice serves until the context ends, and prints what is said.
-func (c *cli) exportDevice(ctx context.Context, storage exportStorage, says <-chan string, f exportFlags) error {
-	s, err := vfiouser.Listen(f.dir, vfiouser.Soft(exportConfig(storage, f)), vfiouser.ServerOptions{Log: storage.log})
+// serveExport serves until the context ends, and prints what is said.
+func (c *cli) serveExport(ctx context.Context, s *vfiouser.Server, says <-chan string) error {
+	view := exportView{c.device, s.Path()}
+	err := c.print(view, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is served on %s. Ctrl-C ends it.\n", view.Device, view.Socket)
+	})
 	if err != nil {
 		return err
 	}
-	view := exportView{c.device, s.Path()}
-	err = c.print(view, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is served on %s. Ctrl-C ends it.\n", view.Device, view.Socket)
-	})
-	if err == nil {
-		ended := make(chan struct{})
-		var watcher sync.WaitGroup
-		watcher.Go(func() { c.watchExport(s, says, ended) })
-		err = s.Serve(ctx)
-		close(ended)
-		watcher.Wait()
-	}
-	return errors.Join(err, s.Close())
+	ended := make(chan struct{})
+	var watcher sync.WaitGroup
+	watcher.Go(func() { c.watchExport(s, says, ended) })
+	err = s.Serve(ctx)
+	close(ended)
+	watcher.Wait()
+	return err
 }
 
 // exportConfig is a controller whose one namespace is the device.

@@ -108,6 +108,7 @@ var exitCodes = []struct {
 	{fs.ErrNotExist, exitNotFound},
 	{fusemount.ErrDir, exitUsage},
 	{blobfs.ErrReadOnly, exitRefused},
+	{bdev.ErrReadOnly, exitRefused},
 }
 
 // lateError is an error of a command that an interrupt ends in order: it is what counts, not the interrupt.

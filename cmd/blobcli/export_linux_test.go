@@ -153,6 +153,8 @@ func TestExport(t *testing.T) {
 		require.Equal(t, data, mem[:len(data)])
 		require.Error(t, q.Do(&nvme.Request{Op: nvme.OpWrite, NS: c.Namespaces()[0], LBA: 1, Buf: mem[:len(data)]}))
 		require.NoError(t, c.Close())
+		r := blobcli("", "-d", "nvme:vfio-user:"+dir, "init", "--force")
+		require.Equal(t, exitRefused, r.code, r.stderr)
 	})
 }
 
@@ -185,4 +187,12 @@ func TestExportUsage(t *testing.T) {
 		var out buffer
 		require.Equal(t, c.code, run(context.Background(), c.args, nil, &out, &out), "%v: %s", c.args, out.String())
 	}
+	image := filepath.Join(dir, "disk.img")
+	r := blobcli("", "bdev", "export", "file:"+image+"?size=1MiB", "--vfio-user", dir)
+	require.Equal(t, exitFailure, r.code, r.stderr)
+	require.NoFileExists(t, image, "it was made for nothing")
+	require.NoError(t, os.WriteFile(image, make([]byte, 1<<20), 0o600))
+	r = blobcli("", "bdev", "export", "file:"+image, "--vfio-user", dir)
+	require.Equal(t, exitFailure, r.code, r.stderr)
+	require.FileExists(t, image)
 }
