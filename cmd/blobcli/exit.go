@@ -104,6 +104,7 @@ var exitCodes = []struct {
 	{fs.ErrNotExist, exitNotFound},
 	{fusemount.ErrDir, exitUsage},
 	{blobfs.ErrReadOnly, exitRefused},
+	{bdev.ErrReadOnly, exitRefused},
 	{syscall.EPIPE, exitOK},
 }
 

@@ -90,7 +90,7 @@ func TestExport(t *testing.T) {
 		var out, complaints buffer
 		code := make(chan int, 1)
 		go func() { code <- run(ctx, args, nil, &out, &complaints) }()
-		require.Eventually(t, func() bool { return bytes.Contains([]byte(out.String()), []byte("is served on")) }, 20*time.Second, time.Millisecond, "%s: %v", name, &complaints)
+		require.Eventually(t, func() bool { return bytes.Contains([]byte(out.String()), []byte("clients name it nvme:vfio-user:"+dir+".")) }, 20*time.Second, time.Millisecond, "%s: %v", name, &complaints)
 		use()
 		cancel()
 		require.Equal(t, exitOK, <-code, "%s: %s", name, complaints.String())
@@ -120,6 +120,7 @@ func TestExport(t *testing.T) {
 		require.Equal(t, data, mem[:len(data)])
 		require.Error(t, q.Do(&nvme.Request{Op: nvme.OpWrite, NS: c.Namespaces()[0], LBA: 1, Buf: mem[:len(data)]}))
 		require.NoError(t, c.Close())
+		require.Equal(t, exitRefused, blobcli("", "-d", "nvme:vfio-user:"+dir, "bdev", "perf", "--rw", "write", "--time", "1s", "--force").code)
 	})
 }
 
