@@ -75,6 +75,9 @@ func TestNVMeOverSocket(t *testing.T) {
 	db = openTest(t, device, nil)
 	requireValues(t, db, n)
 	require.NoError(t, db.Close())
+	_, err = Open("nvme:vfio-user:"+dir+"?ns=2", &Options{CreateIfMissing: true})
+	require.ErrorIs(t, err, ErrNotStore)
+	require.ErrorContains(t, err, "usable: 1")
 
 	cancel()
 	require.NoError(t, <-served)

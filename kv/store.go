@@ -68,7 +68,7 @@ func openOn(dev *bdev.Device, o Options) (*DB, error) {
 	}
 	fs, err := mount(dev, &o)
 	if err != nil {
-		return nil, wrapf(err, "kv: open %s", dev.Name())
+		return nil, wrap(err) // it names the device
 	}
 	if err := refuseDamage(fs, &o); err != nil {
 		return nil, errors.Join(wrapf(err, "kv: open %s", dev.Name()), fs.Close())

@@ -52,6 +52,7 @@ func TestOpenErrors(t *testing.T) {
 	require.NoError(t, os.WriteFile(blank, make([]byte, 32<<20), 0o600))
 	_, err = Open(blank, nil)
 	require.ErrorIs(t, err, ErrNotStore)
+	require.Equal(t, 1, strings.Count(err.Error(), blank), "%v", err)
 	openTest(t, blank, &Options{CreateIfMissing: true})
 
 	text := filepath.Join(dir, "letter.txt")

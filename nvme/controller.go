@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -287,7 +288,25 @@ func (c *Controller) Namespace(nsid uint32) (*Namespace, error) {
 		return nil, fmt.Errorf("%s: namespace %d: %w: the driver looks at %d, which are those below %d; detach some that are not needed: %w",
 			c.Name(), nsid, ErrNoNamespace, maxNamespaces, c.beyond, ErrUnsupported)
 	}
-	return nil, fmt.Errorf("%s: namespace %d: %w", c.Name(), nsid, ErrNoNamespace)
+	return nil, fmt.Errorf("%s: namespace %d: %w; %s", c.Name(), nsid, ErrNoNamespace, c.usableText())
+}
+
+// usableText names the usable namespaces, the first few of many.
+func (c *Controller) usableText() string {
+	const shown = 8
+	all := *c.spaces.Load()
+	if len(all) == 0 {
+		return "none is usable"
+	}
+	var ids []string
+	for _, n := range all[:min(len(all), shown)] {
+		ids = append(ids, fmt.Sprint(n.id))
+	}
+	text := "usable: " + strings.Join(ids, ", ")
+	if len(all) > shown {
+		text += fmt.Sprintf(" and %d more", len(all)-shown)
+	}
+	return text
 }
 
 // Register lets the controller reach memory of the caller: outside the Go heap, whole pages. It stays registered until

@@ -7,7 +7,7 @@ package nvme
 // Any goroutine may call any method. Errors leave the controller's name to package nvme. After Close, and once the controller is
 // gone, every method but Close returns an error that wraps ErrGone.
 type Transport interface {
-	// Name says which controller it is, as a user wrote it: a PCI address, a socket's folder.
+	// Name says which controller it is, as a user wrote it: a PCI address, vfio-user: and a socket's folder.
 	Name() string
 	// Load32 and Load64 read a register, Store32 and Store64 write one. A transport that cannot do 64 bits at once reads or
 	// writes the lower half first (NVMe base 2.0, section 3.1.3).

@@ -35,8 +35,9 @@ var _ bdev.Backend = (*Backend)(nil)
 
 // Open opens a namespace of the controller of a name of package connect. Devices on one controller share it.
 //
-// Errors: connect.ErrName, bdev.ErrNotExist, bdev.ErrInUse, bdev.ErrUnsupported for a namespace whose blocks hold what the
-// block layer cannot carry, nvme.ErrNoNamespace, and what the transport says, such as vfio.ErrBoundElsewhere.
+// Errors: connect.ErrName, bdev.ErrNotExist for a controller or a namespace (also nvme.ErrNoNamespace) that is not there,
+// bdev.ErrInUse, bdev.ErrUnsupported for a namespace whose blocks hold what the block layer cannot carry, and what the transport
+// says, such as vfio.ErrBoundElsewhere.
 func Open(name string, c Config) (*Backend, error) {
 	o, err := acquire(name, c)
 	if err != nil {

@@ -165,6 +165,7 @@ func TestChoiceOfNamespace(t *testing.T) {
 	require.ErrorContains(t, err, "2 namespaces")
 	_, err = open(Config{Namespace: 3})
 	require.ErrorIs(t, err, nvme.ErrNoNamespace)
+	require.ErrorIs(t, err, bdev.ErrNotExist)
 	b, err := open(Config{Namespace: 2})
 	require.NoError(t, err)
 	require.EqualValues(t, 2, b.ns.ID())

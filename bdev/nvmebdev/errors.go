@@ -42,8 +42,12 @@ func translate(err error) error {
 	return fmt.Errorf("%w: %w", bdev.ErrIO, err)
 }
 
-// translateOpen is translate for opening: an error without a counterpart stays as it is.
+// translateOpen is translate for opening: an error without a counterpart stays as it is, and a namespace that is not there is none
+// that has gone.
 func translateOpen(err error) error {
+	if errors.Is(err, nvme.ErrNoNamespace) {
+		return &openError{err, bdev.ErrNotExist}
+	}
 	for _, s := range sentinels {
 		if errors.Is(err, s.from) && !errors.Is(err, s.to) {
 			if s.to == bdev.ErrGone {

@@ -60,7 +60,7 @@ func acquire(name string, c Config) (*owner, error) {
 	if target.Socket != "" {
 		k = kindSocket
 		if err := dmabuf.MakeShareable(); err != nil {
-			return nil, fmt.Errorf("%s: %w: %w", target, bdev.ErrUnsupported, err)
+			return nil, &openError{fmt.Errorf("%s: %w", target, err), bdev.ErrUnsupported}
 		}
 	}
 	t, err := target.Open(cmp.Or(c.Context, context.Background()))

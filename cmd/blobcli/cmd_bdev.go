@@ -114,7 +114,7 @@ func (c *cli) perfCommand() *cobra.Command {
 
 Each thread is a goroutine. With --iodepth 1 it does one I/O at a time on the device's shared channels, as a store does; with
 more it keeps that many in flight on a channel of its own. Reads of an image that was never written meet holes: fill it first
-(--prefill, needs --force unless the device is malloc). Workloads that write destroy what is on the device and need --force too.
+(--prefill, needs --force unless the device is RAM). Workloads that write destroy what is on the device and need --force too.
 
 With --scratch they leave it alone: the run is on a new file beside the image, on the same disk and with the same options, that is
 written in full before and removed afterwards. "--rw write --flush-each --scratch" is what a durable write to a log that was used

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -13,13 +14,14 @@ import (
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/bdev/open"
+	"github.com/blobkv/blobkv/nvme/connect"
 	"github.com/blobkv/blobkv/nvme/softctrl"
 	"github.com/blobkv/blobkv/nvme/vfiouser"
 )
 
 const exportLong = `export serves the device as an NVMe controller to another process or a virtual machine, over the vfio-user socket "cntrl" in a
-folder, which is made when it does not exist. It stays in the foreground until Ctrl-C or SIGTERM, and then removes the
-socket, makes everything durable and ends with exit code 0.
+folder, which is made when it does not exist, as is an image. Here and in kv.Open a client names it nvme:vfio-user:FOLDER. It stays in the
+foreground until Ctrl-C or SIGTERM, and then removes the socket, makes everything durable and ends with exit code 0.
 
 One client at a time has the controller; another one is refused, and may come when the first has gone. Whoever can write to
 the socket can read and change the whole device (--read-only: only read it), but not format it. The client's memory is shared
@@ -38,6 +40,8 @@ type exportFlags struct {
 func (c *cli) exportCommand() *cobra.Command {
 	f := exportFlags{}
 	cmd := &cobra.Command{Use: "export [DEVICE]", Short: "Serve the device as an NVMe controller over a vfio-user socket (Linux)", Long: exportLong, Args: cobra.MaximumNArgs(1),
+		Example: `  blobcli bdev export 'aio:/tmp/drive.img?size=1GiB' --vfio-user /tmp/drive
+  blobcli -d nvme:vfio-user:/tmp/drive bdev info     # meanwhile, from elsewhere`,
 		RunE: func(cmd *cobra.Command, args []string) error { return c.export(cmd.Context(), args, f) }}
 	cmd.Flags().StringVar(&f.dir, "vfio-user", "", "folder of the socket")
 	cmd.Flags().BoolVar(&f.readOnly, "read-only", false, "refuse writes")
@@ -85,13 +89,15 @@ func (c *cli) export(ctx context.Context, args []string, f exportFlags) error {
 type exportView struct {
 	Device string `json:"device"`
 	Socket string `json:"socket"`
+	Name   string `json:"name"` // of the device for clients
 }
 
 // serveExport serves until the context ends, and prints what is said.
 func (c *cli) serveExport(ctx context.Context, s *vfiouser.Server, says <-chan string) error {
-	view := exportView{c.device, s.Path()}
+	controller := connect.Target{Socket: filepath.Dir(s.Path())}
+	view := exportView{c.device, s.Path(), open.Spec{Scheme: "nvme", Controller: controller.String()}.String()}
 	err := c.print(view, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is served on %s. Ctrl-C ends it.\n", view.Device, view.Socket)
+		fmt.Fprintf(w, "%s is served on %s; clients name it %s. Ctrl-C ends it.\n", view.Device, view.Socket, view.Name)
 	})
 	if err != nil {
 		return err

@@ -38,11 +38,20 @@ const controllerArg = "CONTROLLER"
 // askedQueues is how many I/O queue pairs a controller is asked for, so that identify can say how many there are. None is made.
 const askedQueues = 128
 
-// withController runs f on a controller and shuts it down afterwards; the first error counts.
-func (c *cli) withController(name string, f func(*nvme.Controller) error) error {
+// controllerTarget reads the name of a controller, also as devices have it.
+func controllerTarget(name string) (connect.Target, error) {
 	target, err := connect.Parse(strings.TrimPrefix(name, "nvme:"))
 	if err != nil {
-		return fmt.Errorf("controller %q: %w", name, err)
+		return target, fmt.Errorf("controller %q: %w", name, err)
+	}
+	return target, nil
+}
+
+// withController runs f on a controller and shuts it down afterwards; the first error counts.
+func (c *cli) withController(name string, f func(*nvme.Controller) error) error {
+	target, err := controllerTarget(name)
+	if err != nil {
+		return err
 	}
 	t, err := target.Open(c.ctx)
 	if err != nil {
@@ -156,11 +165,18 @@ func (c *cli) nvmeUnbindCommand() *cobra.Command {
 	}
 }
 
-func (c *cli) rebind(address string, f func(string) error) error {
-	if err := f(address); err != nil {
+func (c *cli) rebind(name string, f func(string) error) error {
+	target, err := controllerTarget(name)
+	switch {
+	case err != nil:
+		return err
+	case target.PCI == "":
+		return usagef("controller %q: another process serves it; bind and unbind take a PCI address", name)
+	}
+	if err := f(target.PCI); err != nil {
 		return err
 	}
-	v, err := vfio.System().Controller(address)
+	v, err := vfio.System().Controller(target.PCI)
 	if err != nil {
 		return err
 	}

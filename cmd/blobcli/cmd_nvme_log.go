@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -99,7 +100,7 @@ type logFlags struct {
 }
 
 func (c *cli) nvmeLogCommand() *cobra.Command {
-	f := logFlags{page: "error", ns: spec.BroadcastNSID, bytes: 512, most: 16}
+	f := logFlags{page: "error", bytes: 512, most: 16}
 	cmd := &cobra.Command{
 		Use: "log " + controllerArg, Short: "A log page of a controller: errors, firmware, or any page in hexadecimal", Args: cobra.ExactArgs(1),
 		Example: `  blobcli nvme log 0000:01:00.0
@@ -110,7 +111,7 @@ func (c *cli) nvmeLogCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&f.page, "page", f.page, "error, firmware, or the number of a page")
-	cmd.Flags().Uint32Var(&f.ns, "ns", f.ns, "namespace of a page given by number; without it the controller's")
+	cmd.Flags().Uint32Var(&f.ns, "ns", f.ns, "namespace of a page given by number; without it the page is the controller's")
 	cmd.Flags().IntVar(&f.bytes, "bytes", f.bytes, "how much of a page given by number, a multiple of 4")
 	cmd.Flags().IntVar(&f.most, "entries", f.most, "how many errors at most")
 	return cmd
@@ -132,7 +133,7 @@ func (c *cli) nvmeLog(ctrl *nvme.Controller, f *logFlags) error {
 		return usagef("--bytes %d: want a multiple of 4 up to %d", f.bytes, mostBytes)
 	}
 	page := make([]byte, f.bytes)
-	if err := ctrl.LogPage(uint8(id), f.ns, 0, page, true); err != nil {
+	if err := ctrl.LogPage(uint8(id), cmp.Or(f.ns, spec.BroadcastNSID), 0, page, true); err != nil {
 		return err
 	}
 	v := struct {

@@ -54,6 +54,7 @@ func TestNVMeIdentify(t *testing.T) {
 	require.Len(t, v.Namespaces, 2)
 	require.EqualValues(t, 16<<20, v.Namespaces[1].Size)
 	require.Equal(t, 512, v.Namespaces[1].Formats[v.Namespaces[1].Format].BlockSize)
+	require.Equal(t, name, v.Controller, "what these commands take")
 	out := ok(t, "nvme", "identify", "nvme:"+name)
 	require.Contains(t, out, "blocks of 512 bytes")
 	require.Contains(t, out, "(in use)")
@@ -138,6 +139,9 @@ func TestNVMeFormatOfSeveral(t *testing.T) {
 	ok(t, "nvme", "format", name, "--yes", "--ns", "2")
 	require.Equal(t, exitFailure, blobcli("", "-d", "nvme:"+name, "bdev", "info").code, "which of the two")
 	require.Contains(t, ok(t, "-d", "nvme:"+name+"?ns=2", "bdev", "info"), "namespace 2")
+	r = blobcli("", "-d", "nvme:"+name+"?ns=3", "bdev", "info")
+	require.Equal(t, exitNotFound, r.code)
+	require.Contains(t, r.stderr, "namespace 3: namespace is not there; usable: 1, 2")
 }
 
 func TestNVMeErrors(t *testing.T) {
@@ -145,8 +149,14 @@ func TestNVMeErrors(t *testing.T) {
 	require.Equal(t, exitUsage, blobcli("", "nvme", "smart").code)
 	require.Equal(t, exitNotFound, blobcli("", "nvme", "smart", "vfio-user:"+t.TempDir()).code)
 	for _, verb := range []string{"bind", "unbind", "smart"} {
-		require.Equal(t, exitNotFound, blobcli("", "nvme", verb, "ffff:ff:1f.7").code, verb)
+		for _, prefix := range []string{"", "nvme:"} {
+			require.Equal(t, exitNotFound, blobcli("", "nvme", verb, prefix+"ffff:ff:1f.7").code, verb)
+		}
+		require.Equal(t, exitUsage, blobcli("", "nvme", verb, "/dev/nvme0n1").code, verb)
 	}
+	r := blobcli("", "nvme", "bind", "vfio-user:"+t.TempDir())
+	require.Equal(t, exitUsage, r.code)
+	require.Contains(t, r.stderr, "PCI address")
 	ok(t, "nvme", "list")
 }
 
@@ -191,6 +201,13 @@ func TestErrorsNameTheDeviceOnce(t *testing.T) {
 	for _, image := range []string{"aio:", "file:"} {
 		r := blobcli("", "-d", image+filepath.Join(dir, "nothing"), "bdev", "info")
 		require.Equal(t, exitNotFound, r.code, r.stderr)
+		require.Equal(t, 1, strings.Count(r.stderr, dir), r.stderr)
+	}
+	empty := "file:" + filepath.Join(dir, "empty") + "?size=16MiB"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "empty"), make([]byte, 16<<20), 0o600))
+	for _, verb := range []string{"ls", "check", "info"} {
+		r := blobcli("", "-d", empty, verb)
+		require.Equal(t, exitNotStore, r.code, r.stderr)
 		require.Equal(t, 1, strings.Count(r.stderr, dir), r.stderr)
 	}
 }

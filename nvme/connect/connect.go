@@ -20,7 +20,7 @@ import (
 // ErrName is returned for names that cannot be understood.
 var ErrName = errors.New("bad name of an NVMe controller")
 
-const socketPrefix = "vfio-user:"
+const socketPrefix = vfiouser.NamePrefix
 
 // Target is a parsed name.
 type Target struct {

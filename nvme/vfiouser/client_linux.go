@@ -58,7 +58,7 @@ func newClient(name string, fd int, o Options) (*Client, error) {
 	late := time.AfterFunc(o.Timeout, func() { c.Abort(fmt.Errorf("not said in %v what it offers: %w", o.Timeout, nvme.ErrTimeout)) })
 	defer late.Stop()
 	if err := c.setUp(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), c.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", c.Name(), err), c.Close())
 	}
 	return c, nil
 }
@@ -189,8 +189,8 @@ func (c *Client) describeVectors() error {
 	return nil
 }
 
-// Name is the name that Open was given.
-func (c *Client) Name() string { return c.name }
+// Name is NamePrefix and the name that Open was given.
+func (c *Client) Name() string { return NamePrefix + c.name }
 
 // Load32 reads a register.
 func (c *Client) Load32(offset uint32) (uint32, error) {

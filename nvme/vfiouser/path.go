@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 )
 
+// NamePrefix is what tells the name of a controller that another process serves from the address of one on PCI.
+const NamePrefix = "vfio-user:"
+
 // socketName is the socket in a folder, by the convention of SPDK.
 const socketName = "cntrl"
 
