@@ -138,12 +138,32 @@ func formatQuestion(id *spec.IdentifyController, name string, n *nvme.NamespaceI
 // confirm asks a person. Whoever does not answer yes, in full, has not agreed.
 func (c *cli) confirm(what string) error {
 	fmt.Fprintf(c.stderr, "%s\nType yes to go on: ", what)
-	answer, err := bufio.NewReader(c.stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
+	answer, err := c.answer()
+	switch {
+	case c.ctx.Err() != nil:
+		fmt.Fprintln(c.stderr) // behind the question
+		return errNotConfirmed
+	case err != nil && !errors.Is(err, io.EOF):
 		return fmt.Errorf("reading the answer: %w", err)
-	}
-	if strings.TrimSpace(answer) != "yes" {
+	case strings.TrimSpace(answer) != "yes":
 		return errNotConfirmed
 	}
 	return nil
+}
+
+// answer reads a line. An interrupt ends the wait for it, though not the read of a terminal, which the end of the process does.
+func (c *cli) answer() (string, error) {
+	read := make(chan struct{})
+	var text string
+	var failed error
+	go func() {
+		defer close(read)
+		text, failed = bufio.NewReader(c.stdin).ReadString('\n')
+	}()
+	select {
+	case <-read:
+		return text, failed
+	case <-c.ctx.Done():
+		return "", c.ctx.Err()
+	}
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -110,6 +112,23 @@ func TestNVMeFormat(t *testing.T) {
 	require.Contains(t, r.stdout, "4096")
 	require.Equal(t, exitNotStore, blobcli("", "-d", device, "check").code, "the store is still there")
 	require.Contains(t, ok(t, "nvme", "format", name, "--yes", "--erase", "user"), "formatted")
+}
+
+// TestNVMeFormatInterrupted interrupts the question: that is no yes, and nothing waits for an answer.
+func TestNVMeFormatInterrupted(t *testing.T) {
+	name := serveController(t, 1)
+	ok(t, "-d", "nvme:"+name, "init")
+	ctx, cancel := context.WithCancel(t.Context())
+	var out buffer
+	stdin, typed := io.Pipe()
+	code := make(chan int, 1)
+	go func() { code <- run(ctx, []string{"nvme", "format", name}, stdin, &out, &out) }()
+	require.Eventually(t, func() bool { return strings.HasSuffix(out.String(), "Type yes to go on: ") }, 20*time.Second, time.Millisecond)
+	cancel()
+	require.Equal(t, exitInterrupted, <-code)
+	require.True(t, strings.HasSuffix(out.String(), "\nblobcli: interrupted\n"), out.String())
+	require.NoError(t, typed.Close())
+	ok(t, "-d", "nvme:"+name, "check")
 }
 
 // TestNVMeFormatQuestion names all that is lost on controllers that take one namespace for all.
