@@ -90,7 +90,9 @@ func TestExport(t *testing.T) {
 		var out, complaints buffer
 		code := make(chan int, 1)
 		go func() { code <- run(ctx, args, nil, &out, &complaints) }()
-		require.Eventually(t, func() bool { return bytes.Contains([]byte(out.String()), []byte("clients name it nvme:vfio-user:"+dir+".")) }, 20*time.Second, time.Millisecond, "%s: %v", name, &complaints)
+		require.Eventually(t, func() bool {
+			return bytes.Contains([]byte(out.String()), []byte("clients name it nvme:vfio-user:"+dir+"."))
+		}, 20*time.Second, time.Millisecond, "%s: %v", name, &complaints)
 		use()
 		cancel()
 		require.Equal(t, exitOK, <-code, "%s: %s", name, complaints.String())
