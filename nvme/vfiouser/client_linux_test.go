@@ -31,7 +31,7 @@ func open(t *testing.T, v *served) *Client {
 func TestRegisters(t *testing.T) {
 	v := serve(t, newFake(), ServerOptions{})
 	c := open(t, v)
-	require.Equal(t, v.dir, c.Name())
+	require.Equal(t, NamePrefix+v.dir, c.Name())
 	v64, err := c.Load64(regCap)
 	require.NoError(t, err)
 	require.EqualValues(t, uint64(fakeCap), v64)
