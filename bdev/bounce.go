@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/blobkv/blobkv/internal/dmabuf"
+	"github.com/blobkv/blobkv/internal/memfault"
 )
 
 // Bounce buffers of the shared channels come from one pool for all devices, so whoever waits for one may wait for any
@@ -66,28 +67,30 @@ func pollHolders() (polled []*shared) {
 	return polled
 }
 
-// bounce puts device memory of a pool under a piece.
-func (p *Request) bounce(b []byte, pool *dmabuf.Pool) {
+// bounce puts device memory of a pool under a piece. Its error is that of the caller's memory.
+func (p *Request) bounce(b []byte, pool *dmabuf.Pool) error {
 	p.user, p.Buf, p.pool = p.Buf, b[:len(p.Buf)], pool
 	if p.ch != nil {
 		p.ch.bounced.Add(1)
 	}
-	if p.Op != OpRead {
-		copy(p.Buf, p.user)
+	if p.Op == OpRead {
+		return nil
 	}
+	return memfault.Copy(p.Buf, p.user)
 }
 
-// unbounce moves what was read to the caller and frees the device memory.
-func (p *Request) unbounce(ok bool) {
+// unbounce moves what was read to the caller and frees the device memory. It returns the piece's error, or that of the caller's memory.
+func (p *Request) unbounce(err error) error {
 	if p.user == nil {
-		return
+		return err
 	}
-	if ok && p.Op == OpRead {
-		copy(p.user, p.Buf)
+	if err == nil && p.Op == OpRead {
+		err = memfault.Copy(p.user, p.Buf)
 	}
 	if p.ch != nil {
 		p.ch.bounced.Add(-1)
 	}
 	p.pool.Put(p.Buf)
 	p.Buf, p.user, p.pool = p.user, nil, nil
+	return err
 }

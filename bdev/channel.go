@@ -148,7 +148,11 @@ func (c *Channel) submitBacklog() {
 			if !ok {
 				return
 			}
-			p.bounce(b, c.mem)
+			if err := p.bounce(b, c.mem); err != nil {
+				c.backlog.pop()
+				p.completePiece(err)
+				continue
+			}
 		}
 		c.backlog.pop()
 		p.self[0] = p

@@ -41,12 +41,14 @@ func (d *Device) executeSync(r *Request) error {
 
 func (d *Device) executePiece(p *Request, bounced bool) error {
 	defer PutRequest(p)
+	var err error
 	if bounced {
-		p.bounce(deviceMemory(len(p.Buf)), dmabuf.Default)
+		err = p.bounce(deviceMemory(len(p.Buf)), dmabuf.Default)
 	}
-	err := d.b.Execute(p)
-	p.unbounce(err == nil)
-	return p.wrap(err)
+	if err == nil {
+		err = d.b.Execute(p)
+	}
+	return p.wrap(p.unbounce(err))
 }
 
 // raw carries out one native operation of the core's own on the calling goroutine.

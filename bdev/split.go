@@ -10,10 +10,13 @@ func (c *shared) split(r *Request) {
 	r.failed.Store(false)
 	for p := s.next(); p != nil; p = s.next() {
 		p.ch = c
-		if s.bounced {
-			p.bounce(deviceMemory(len(p.Buf)), dmabuf.Default)
-		}
 		r.pieces.Add(1)
+		if s.bounced {
+			if err := p.bounce(deviceMemory(len(p.Buf)), dmabuf.Default); err != nil {
+				p.completePiece(err)
+				continue
+			}
+		}
 		c.submit(p)
 	}
 	r.pieceDone()
@@ -52,7 +55,7 @@ func (s *splitter) next() *Request {
 // completePiece ends one piece. Pieces may end on several goroutines at once.
 func (p *Request) completePiece(err error) {
 	r := p.parent
-	p.unbounce(err == nil)
+	err = p.unbounce(err)
 	if err != nil && r.failed.CompareAndSwap(false, true) {
 		r.err = p.wrap(err)
 	}

@@ -18,14 +18,21 @@ const (
 func (c *Controller) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.close(); err != nil {
+		return fmt.Errorf("%s: closing: %w", c.Name(), err)
+	}
+	return nil
+}
+
+func (c *Controller) close() error {
 	if c.state == stateClosed {
-		return fmt.Errorf("%s: closing twice: %w", c.Name(), ErrClosed)
+		return fmt.Errorf("a second time: %w", ErrClosed)
 	}
 	var err error
 	if c.state != stateFailed {
 		err = c.shutDown()
 	}
-	c.state, c.why = stateClosed, fmt.Errorf("%s: %w: %w", c.Name(), ErrGone, ErrClosed)
+	c.state, c.why = stateClosed, fmt.Errorf("%w: %w", ErrGone, ErrClosed)
 	c.boot.stop()
 	c.scan.stop()
 	c.stopQueues(modeClosed, c.why)
@@ -73,7 +80,7 @@ func (c *Controller) await(what string, limit time.Duration, done func(spec.CSTS
 			return nil
 		}
 		if c.o.Clock.Now() >= deadline {
-			return fmt.Errorf("%s: %s, CSTS %#x after %v: %w", c.Name(), what, uint32(s), limit, ErrTimeout)
+			return fmt.Errorf("%s, CSTS %#x after %v: %w", what, uint32(s), limit, ErrTimeout)
 		}
 		c.o.Clock.Sleep(time.Duration(min(i, 10)) * 100 * time.Microsecond)
 	}

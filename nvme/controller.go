@@ -217,7 +217,7 @@ func (c *Controller) Reset() error {
 	c.mu.Lock()
 	if c.state == stateClosed {
 		defer c.mu.Unlock()
-		return c.why
+		return fmt.Errorf("%s: reset: %w", c.Name(), c.why)
 	}
 	c.reset(fmt.Errorf("%w: asked for", ErrReset))
 	c.mu.Unlock()
@@ -230,7 +230,7 @@ func (c *Controller) Reset() error {
 		case stateRunning:
 			return nil
 		case stateFailed, stateClosed:
-			return why
+			return fmt.Errorf("%s: reset: %w", c.Name(), why)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package nvme
 
 import (
+	"fmt"
+	"runtime/debug"
 	"sync/atomic"
 	"unsafe"
 
@@ -34,6 +36,7 @@ type doorbell struct {
 	t      Transport
 	offset uint32
 	mapped *uint32 // the register, nil where it is not mapped
+	care   bool    // what is mapped may be taken away (see Fragile)
 	shadow *uint32 // what the controller polls, nil when there are no shadow doorbells
 	event  *uint32 // how far the controller wants to go without being told
 	last   uint32
@@ -44,6 +47,9 @@ func newDoorbell(t Transport, offset uint32) doorbell {
 	d := doorbell{t: t, offset: offset}
 	if w := t.Window(offset, 4); len(w) >= 4 {
 		d.mapped = word(w, 0)
+	}
+	if f, ok := t.(Fragile); ok {
+		d.care = f.Fragile()
 	}
 	return d
 }
@@ -68,11 +74,26 @@ func (d *doorbell) ring(value uint32) error {
 			return nil
 		}
 	}
-	if d.mapped != nil {
-		atomic.StoreUint32(d.mapped, value)
-		return nil
+	switch {
+	case d.mapped == nil:
+		return d.t.Store32(d.offset, value)
+	case d.care:
+		return storeWithCare(d.mapped, value)
 	}
-	return d.t.Store32(d.offset, value)
+	atomic.StoreUint32(d.mapped, value)
+	return nil
+}
+
+// storeWithCare turns the fault of memory that was taken away into an error; it would end the process otherwise.
+func storeWithCare(register *uint32, value uint32) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if recover() != nil {
+			err = fmt.Errorf("its doorbells are not there any more: %w", ErrGone)
+		}
+	}()
+	atomic.StoreUint32(register, value)
+	return nil
 }
 
 // passed tells whether going from old to value passes the event index, in arithmetic that wraps at 16 bits.

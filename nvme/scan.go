@@ -255,7 +255,7 @@ func (c *Controller) Rescan() error {
 		c.mu.Unlock()
 		switch {
 		case state == stateFailed || state == stateClosed:
-			return why
+			return fmt.Errorf("%s: looking for namespaces: %w", c.Name(), why)
 		case state == stateRunning && !busy:
 			return nil
 		}

@@ -4,8 +4,8 @@ package nvme
 // PCI is reached through vfio (package vfio), one in another process over a vfio-user socket (package vfiouser), one in
 // this process directly (package softctrl). Register offsets count from the start of BAR 0.
 //
-// Any goroutine may call any method. After Close, and once the controller is gone, every method but Close returns an error
-// that wraps ErrGone.
+// Any goroutine may call any method. Errors leave the controller's name to package nvme. After Close, and once the controller is
+// gone, every method but Close returns an error that wraps ErrGone.
 type Transport interface {
 	// Name says which controller it is, as a user wrote it: a PCI address, a socket's folder.
 	Name() string
@@ -55,6 +55,13 @@ type Masker interface {
 	// Mask holds the vector's interrupts back, or lets them through again: one that was held back then comes at once, perhaps for
 	// a completion that was found meanwhile. Interrupt with an eventfd unmasks.
 	Mask(vector int, masked bool) error
+}
+
+// Fragile is a Transport whose windows others can take away while they are stored to: a peer that cuts the file behind them short, a
+// machine that switches a device's memory off.
+type Fragile interface {
+	// Fragile tells whether that can be. Doorbells are rung with care then, which takes 9 ns more each.
+	Fragile() bool
 }
 
 // Aborter is a Transport whose methods may wait for somebody who does not answer: another process.

@@ -76,7 +76,7 @@ func (d *vfsDevice) syncDir(name string) error {
 
 func (d *vfsDevice) Properties() bdev.Properties { return d.props }
 
-func (d *vfsDevice) NewQueue() (bdev.Queue, error) { return bdev.InlineQueue(d.Execute), nil }
+func (d *vfsDevice) NewQueue() (bdev.Queue, error) { return bdev.InlineQueue(d.Execute, nil), nil }
 
 func (d *vfsDevice) Execute(r *bdev.Request) error {
 	switch r.Op {

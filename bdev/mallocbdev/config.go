@@ -15,6 +15,12 @@ type Config struct {
 	BlockSize int   // bytes, a power of two from 512; 0 for DefaultBlockSize
 }
 
+// Check is nil, or bdev.ErrInvalid and what does not go together.
+func (c Config) Check() error {
+	_, err := c.withDefaults()
+	return err
+}
+
 func (c Config) withDefaults() (Config, error) {
 	if c.BlockSize == 0 {
 		c.BlockSize = DefaultBlockSize

@@ -5,6 +5,7 @@ import (
 
 	"github.com/blobkv/blobkv/bdev"
 	"github.com/blobkv/blobkv/internal/dmabuf"
+	"github.com/blobkv/blobkv/internal/prefetch"
 )
 
 // queueDepth only sizes what callers prepare: requests are carried out as they are submitted.
@@ -45,7 +46,7 @@ func (b *Backend) Properties() bdev.Properties {
 }
 
 // NewQueue opens a queue that completes requests as they are submitted.
-func (b *Backend) NewQueue() (bdev.Queue, error) { return bdev.InlineQueue(b.run), nil }
+func (b *Backend) NewQueue() (bdev.Queue, error) { return bdev.InlineQueue(b.run, b.next), nil }
 
 // run carries out one request. The core has checked its range.
 func (b *Backend) run(r *bdev.Request) error {
@@ -62,6 +63,18 @@ func (b *Backend) run(r *bdev.Request) error {
 		return bdev.ErrUnsupported
 	}
 	return nil
+}
+
+// next asks for the memory that a request will copy from or to: most of the time of a copy is waiting for its first lines. The core has
+// checked its range.
+func (b *Backend) next(r *bdev.Request) {
+	switch r.Op {
+	case bdev.OpWrite:
+		prefetch.Start(r.Buf)
+		prefetch.Start(b.mem[r.Offset:])
+	case bdev.OpRead:
+		prefetch.Start(b.mem[r.Offset:])
+	}
 }
 
 // Execute has nothing to do: Properties.Sync is empty.

@@ -49,8 +49,16 @@ func translateOpen(err error) error {
 			if s.to == bdev.ErrGone {
 				break
 			}
-			return fmt.Errorf("%w: %w", s.to, err)
+			return &openError{err, s.to}
 		}
 	}
 	return err
 }
+
+// openError reads as the driver's error, which begins with the controller and says all there is, and is the block layer's as well.
+type openError struct {
+	error
+	is error
+}
+
+func (e *openError) Unwrap() []error { return []error{e.error, e.is} }

@@ -48,7 +48,7 @@ const (
 func acquire(name string, c Config) (*owner, error) {
 	target, err := connect.Parse(name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("controller %q: %w", name, err)
 	}
 	owners.Lock()
 	defer owners.Unlock()

@@ -1,6 +1,7 @@
 package nvmebdev
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -17,18 +18,26 @@ type SimConfig struct {
 
 const defaultSimBlock = 4096
 
+// Check is nil, or bdev.ErrInvalid and what does not go together.
+func (c SimConfig) Check() error {
+	block := c.block()
+	switch {
+	case block != 512 && block != 4096:
+		return fmt.Errorf("block size %d, want 512 or 4096: %w", block, bdev.ErrInvalid)
+	case c.Size <= 0 || c.Size%int64(block) != 0:
+		return fmt.Errorf("size %d, want a multiple of the block size %d: %w", c.Size, block, bdev.ErrInvalid)
+	}
+	return nil
+}
+
+func (c SimConfig) block() int { return cmp.Or(c.BlockSize, defaultSimBlock) }
+
 // NewSim makes a software controller in this process and opens its namespace: the driver, rings, doorbells and all, with no
 // device at the end. It is gone at Close. It declares a volatile write cache, so that flushes take the way they take on
 // a drive.
 func NewSim(c SimConfig) (*Backend, error) {
-	if c.BlockSize == 0 {
-		c.BlockSize = defaultSimBlock
-	}
-	switch {
-	case c.BlockSize != 512 && c.BlockSize != 4096:
-		return nil, fmt.Errorf("nvme-sim: block size %d, want 512 or 4096: %w", c.BlockSize, bdev.ErrInvalid)
-	case c.Size <= 0 || c.Size%int64(c.BlockSize) != 0:
-		return nil, fmt.Errorf("nvme-sim: size %d, want a multiple of the block size %d: %w", c.Size, c.BlockSize, bdev.ErrInvalid)
+	if err := c.Check(); err != nil {
+		return nil, fmt.Errorf("nvme-sim: %w", err)
 	}
 	ram, err := softctrl.NewRAM(c.Size, false)
 	if err != nil {
@@ -46,7 +55,7 @@ func NewSim(c SimConfig) (*Backend, error) {
 
 func newSim(ram *softctrl.RAM, c SimConfig) (*Backend, error) {
 	t, err := softctrl.NewTransport(softctrl.Config{
-		WriteCache: true, Namespaces: []softctrl.NamespaceConfig{{Storage: ram, BlockSize: c.BlockSize}},
+		WriteCache: true, Namespaces: []softctrl.NamespaceConfig{{Storage: ram, BlockSize: c.block()}},
 	}, softctrl.TransportOptions{})
 	if err != nil {
 		return nil, err

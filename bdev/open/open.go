@@ -3,7 +3,6 @@ package open
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 
@@ -44,7 +43,7 @@ func Device(name string, o Options) (*bdev.Device, error) {
 	s.merge(o)
 	b, err := openBackend(s, o)
 	if err != nil {
-		return nil, fmt.Errorf("device %q: %w", name, err)
+		return nil, err // it names the device
 	}
 	d, err := bdev.New(s.name(), b, bdev.Options{Policy: *s.Policy, Channels: s.Channels, Fresh: b.Fresh()})
 	if n, ok := b.(*nvmebdev.Backend); ok && err == nil {

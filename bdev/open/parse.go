@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/bdev/mallocbdev"
+	"github.com/blobkv/blobkv/bdev/nvmebdev"
 	"github.com/blobkv/blobkv/internal/size"
 	"github.com/blobkv/blobkv/nvme/connect"
 )
@@ -106,7 +108,7 @@ func (s Spec) InMemory() bool { return s.Scheme == schemeMalloc || s.Scheme == s
 // namespace.
 func (s *Spec) setController(target string) error {
 	name := target
-	if address, id, found := strings.Cut(target, "/"); found && !strings.Contains(address, "vfio-user") {
+	if address, id, found := strings.Cut(target, "/"); found && isAddress(address) {
 		if s.Namespace != 0 {
 			return fmt.Errorf("the namespace is given twice: %w", ErrName)
 		}
@@ -123,10 +125,16 @@ func (s *Spec) setController(target string) error {
 	return nil
 }
 
+func isAddress(name string) bool {
+	t, err := connect.Parse(name)
+	return err == nil && t.PCI != ""
+}
+
 func (s *Spec) setNamespace(text string) error {
+	const most = 1<<32 - 2 // the one above means all of them
 	n, err := strconv.ParseUint(text, 10, 32)
-	if err != nil || n == 0 || n >= 1<<32-1 {
-		return fmt.Errorf("namespace %q, want a number from 1: %w", text, ErrName)
+	if err != nil || n == 0 || n > most {
+		return fmt.Errorf("namespace %q, want a number from 1 to %d: %w", text, most, ErrName)
 	}
 	s.Namespace = uint32(n)
 	return nil
@@ -134,13 +142,30 @@ func (s *Spec) setNamespace(text string) error {
 
 // setMemorySize reads malloc:1GiB and malloc:?size=1GiB.
 func (s *Spec) setMemorySize(target string) error {
-	if target == "" && s.Size != 0 {
-		return nil
-	}
-	if s.Size != 0 {
+	given := s.Size != 0
+	if given && target != "" {
 		return fmt.Errorf("the size is given twice: %w", ErrName)
 	}
-	return setSize(&s.Size, target)
+	if !given {
+		if err := setSize(&s.Size, target); err != nil {
+			return err
+		}
+	}
+	return s.checkMemory()
+}
+
+// checkMemory looks whether the size and the blocks go together: of a device in memory the name says all.
+func (s *Spec) checkMemory() error {
+	var err error
+	if s.Scheme == schemeSim {
+		err = nvmebdev.SimConfig{Size: s.Size, BlockSize: s.Block}.Check()
+	} else {
+		err = mallocbdev.Config{Size: s.Size, BlockSize: s.Block}.Check()
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, ErrName)
+	}
+	return nil
 }
 
 // optionKeys are all there are, in the order error messages list them.

@@ -114,7 +114,7 @@ func exportConfig(storage exportStorage, f exportFlags) softctrl.Config {
 		Fixed:  true, // what it serves is the device's
 		Queues: f.queues, Vectors: f.queues + 1, MDTS: exportMDTS, SGL: true, WriteCache: p.WriteCache,
 		AtomicBlocks: uint16(max(1, p.AtomicWriteUnit/p.BlockSize)),
-		Namespaces:   []softctrl.NamespaceConfig{{Storage: storage, BlockSize: p.BlockSize, ReadOnly: f.readOnly, Boundary: boundaryBlocks(p)}},
+		Namespaces:   []softctrl.NamespaceConfig{{Storage: storage.forController(), BlockSize: p.BlockSize, ReadOnly: f.readOnly, Boundary: boundaryBlocks(p)}},
 	}
 }
 

@@ -42,7 +42,7 @@ const askedQueues = 128
 func (c *cli) withController(name string, f func(*nvme.Controller) error) error {
 	target, err := connect.Parse(strings.TrimPrefix(name, "nvme:"))
 	if err != nil {
-		return err
+		return fmt.Errorf("controller %q: %w", name, err)
 	}
 	t, err := target.Open(c.ctx)
 	if err != nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -146,6 +148,51 @@ func TestNVMeErrors(t *testing.T) {
 		require.Equal(t, exitNotFound, blobcli("", "nvme", verb, "ffff:ff:1f.7").code, verb)
 	}
 	ok(t, "nvme", "list")
+}
+
+// TestErrorsNameTheDeviceOnce covers devices of which a part of the name is enough to find them in the text.
+func TestErrorsNameTheDeviceOnce(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "plain")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	left := filepath.Join(dir, "left")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: left, Net: "unix"})
+	require.NoError(t, err)
+	l.SetUnlinkOnClose(false)
+	require.NoError(t, l.Close())
+	rude := filepath.Join(dir, "rude") // hangs up on everybody
+	l, err = net.ListenUnix("unix", &net.UnixAddr{Name: rude, Net: "unix"})
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+			conn.Close()
+		}
+	}()
+	for _, c := range []struct {
+		controller, named string
+		code              int
+	}{
+		{"nowhere", "nowhere", exitUsage},
+		{"VFIO-USER:" + dir, dir, exitUsage},
+		{"ffff:ff:1f.7", "ffff:ff:1f.7", exitNotFound},
+		{"vfio-user:" + dir, dir, exitNotFound},
+		{"vfio-user:" + filepath.Join(dir, "nothing"), dir, exitNotFound},
+		{"vfio-user:" + file, dir, exitNotFound},
+		{"vfio-user:" + left, dir, exitFailure},
+		{"vfio-user:" + rude, dir, exitFailure},
+	} {
+		for _, args := range [][]string{{"nvme", "identify", c.controller}, {"-d", "nvme:" + c.controller, "bdev", "info"}} {
+			r := blobcli("", args...)
+			require.Equal(t, c.code, r.code, r.stderr)
+			require.Equal(t, 1, strings.Count(r.stderr, c.named), r.stderr)
+		}
+	}
+	for _, image := range []string{"aio:", "file:"} {
+		r := blobcli("", "-d", image+filepath.Join(dir, "nothing"), "bdev", "info")
+		require.Equal(t, exitNotFound, r.code, r.stderr)
+		require.Equal(t, 1, strings.Count(r.stderr, dir), r.stderr)
+	}
 }
 
 func TestListOfControllers(t *testing.T) {

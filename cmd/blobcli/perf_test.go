@@ -5,8 +5,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/blobkv/blobkv/bdev"
+	"github.com/blobkv/blobkv/bdev/faultbdev"
+	"github.com/blobkv/blobkv/bdev/mallocbdev"
 )
 
 // TestPerfVerifies runs every workload and has it check the content it reads and wrote.
@@ -43,6 +48,27 @@ func TestPerfOnAnImage(t *testing.T) {
 	require.Contains(t, refused.stderr, "--force")
 	okJSON(t, &r, "-d", device, "bdev", "perf", "--rw", "randread", "--iodepth", "4", "--time", "50ms")
 	require.NotZero(t, r.IOs)
+}
+
+// A read that failed is an I/O error: what its buffer holds is no wrong content.
+func TestPerfReportsAFailedReadAsThat(t *testing.T) {
+	ram, err := mallocbdev.New(mallocbdev.Config{Size: 8 << 20})
+	require.NoError(t, err)
+	faults := faultbdev.New(ram)
+	dev, err := bdev.New("faulty", faults, bdev.Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, dev.Close()) }()
+	for _, depth := range []int{1, 8} {
+		run, err := newPerfRun(t.Context(), dev, perfConfig{
+			rw: "randread", blockSize: 4096, depth: depth, threads: 1, duration: time.Minute, verify: true, span: 8 << 20,
+		})
+		require.NoError(t, err)
+		require.NoError(t, run.prefill(func(int64, int64) {}))
+		faults.Inject(faultbdev.Rule{Ops: faultbdev.Reads, Skip: 20, Fault: faultbdev.Fail(bdev.ErrIO)})
+		_, err = run.execute(func(uint64, time.Duration) {})
+		require.ErrorIs(t, err, bdev.ErrIO)
+		require.NotErrorIs(t, err, errContent)
+	}
 }
 
 // --scratch measures beside a store, which stays as it is, and leaves no file.

@@ -88,7 +88,7 @@ func (w *perfWorker) workChannel(ctx context.Context, ch *bdev.Channel) error {
 		for _, r := range done[:n] {
 			s := &w.slots[r.Tag]
 			w.run.latency.Record(int64(t - s.started))
-			if err := errors.Join(r.Err(), w.check(s)); err != nil && failed == nil {
+			if err := w.finish(s); err != nil && failed == nil {
 				failed, batch, stopping = err, batch[:0], true
 			}
 			if !stopping {
@@ -98,6 +98,14 @@ func (w *perfWorker) workChannel(ctx context.Context, ch *bdev.Channel) error {
 		}
 	}
 	return failed
+}
+
+// finish is what became of an I/O. One that failed has no content to check.
+func (w *perfWorker) finish(s *perfSlot) error {
+	if err := s.req.Err(); err != nil {
+		return err
+	}
+	return w.check(s)
 }
 
 // submit hands as much of the batch to the channel as it takes.

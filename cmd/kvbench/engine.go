@@ -36,7 +36,7 @@ type engineProcess struct {
 	outMu sync.Mutex
 	stop  atomic.Bool // the parent has gone or wants us gone
 
-	opening atomic.Bool // the store is not open yet: there is nothing to close
+	opening atomic.Bool // makeStore wipes or opens the store: no row has used it since, so the process may end without closing it
 
 	cfg    *engineConfig
 	values *valuePool

@@ -28,22 +28,22 @@ type Target struct {
 	Socket string // folder or socket, absolute
 }
 
-// Parse reads a name. Different names of one controller give the same Target, as far as the text tells.
+// Parse reads a name. Different names of one controller give the same Target, as far as the text tells. An error leaves the name to the
+// caller, whose user may have written more than that.
 func Parse(name string) (Target, error) {
 	if path, ok := strings.CutPrefix(name, socketPrefix); ok {
 		if path == "" {
-			return Target{}, fmt.Errorf("%q has no path behind %q: %w", name, socketPrefix, ErrName)
+			return Target{}, fmt.Errorf("no path behind %q: %w", socketPrefix, ErrName)
 		}
 		absolute, err := filepath.Abs(path)
 		if err != nil {
-			return Target{}, fmt.Errorf("%q: %w", name, err)
+			return Target{}, err
 		}
 		return Target{Socket: absolute}, nil
 	}
 	address, err := vfio.ParseAddress(name)
 	if err != nil {
-		return Target{}, fmt.Errorf("%q is neither a PCI address (0000:01:00.0, see blobcli nvme list) nor %s and a folder: %w: %w",
-			name, socketPrefix, ErrName, err)
+		return Target{}, fmt.Errorf("neither a PCI address (0000:01:00.0, see blobcli nvme list) nor %s and a folder: %w", socketPrefix, ErrName)
 	}
 	return Target{PCI: address.String()}, nil
 }

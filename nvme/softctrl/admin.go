@@ -101,6 +101,7 @@ func (c *Controller) deleteSQ(id uint16) spec.Status {
 	if id == 0 || int(id) >= len(c.subs) {
 		return spec.StatusInvalidQID
 	}
+	c.Drain()
 	sq := c.subs[id].Swap(nil)
 	if sq == nil {
 		return spec.StatusInvalidQID

@@ -1,6 +1,7 @@
 package softctrl
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -15,6 +16,8 @@ type Memory interface {
 	// Translate returns n bytes of the host's memory from an address on, for reading, or for writing too; nil when they are not
 	// mapped that way, or not in one piece. What it returned stays valid until the Controller method that asked returns.
 	Translate(iova uint64, n int, write bool) []byte
+	// Lasting tells whether all that it returned since the present method was called stays valid longer: until Drain or Close returns.
+	Lasting() bool
 }
 
 // Controller is the controller.
@@ -30,6 +33,7 @@ type Controller struct {
 	shadow  atomic.Pointer[shadowBuffers]
 	busy    atomic.Int32 // there are faults or deferred commands
 	stats   counters
+	flying  []*flights // of the namespaces with queued storage
 
 	mu sync.Mutex
 	state
@@ -81,7 +85,7 @@ func New(cfg Config, mem Memory) (*Controller, error) {
 	c.features[spec.FeatWriteCache] = 1
 	for _, n := range cfg.Namespaces {
 		if err := c.add(n); err != nil {
-			return nil, err
+			return nil, errors.Join(err, c.Close())
 		}
 	}
 	c.publish()
@@ -197,6 +201,7 @@ func (c *Controller) configure(cc spec.CC) {
 	c.cc = cc
 	if cc.SHN() != spec.SHNNone && old.SHN() == spec.SHNNone {
 		c.shutdown++
+		c.Drain()
 		for _, s := range c.all {
 			_ = s.cfg.Storage.Flush() // a device that shuts down has nobody to tell
 		}
@@ -227,9 +232,10 @@ func (c *Controller) enable() {
 	c.csts = spec.CSTSReady
 }
 
-// disable forgets all queues and commands. It waits for those that are being served.
+// disable forgets all queues, after the commands that are being served.
 func (c *Controller) disable() {
 	c.resets++
+	c.Drain()
 	for i := range c.subs {
 		if sq := c.subs[i].Swap(nil); sq != nil && i > 0 {
 			sq.mu.Lock()
@@ -252,9 +258,9 @@ func (c *Controller) disable() {
 	}
 }
 
-// Process carries out whatever doorbells in memory announce and slow commands whose time has come. It returns how many
-// commands that were, no more of each queue than it has entries, whatever the host does meanwhile; a server calls it in
-// a loop.
+// Process carries out whatever doorbells in memory announce and slow commands whose time has come, and completes what a storage has done.
+// It returns how many commands that were, no more of each queue than it has entries, whatever the host does meanwhile; a server calls it
+// in a loop.
 func (c *Controller) Process() int {
 	if c.removed.Load() {
 		return 0
@@ -265,6 +271,9 @@ func (c *Controller) Process() int {
 		if sq := c.subs[i].Load(); sq != nil {
 			n += c.serve(sq)
 		}
+	}
+	for _, f := range c.flying {
+		n += f.poll(false)
 	}
 	return n
 }

@@ -204,6 +204,13 @@ func scatter(parts [][]byte, data []byte) {
 	}
 }
 
+// gather copies pieces of memory into one.
+func gather(b []byte, parts [][]byte) {
+	for _, p := range parts {
+		b = b[copy(b, p):]
+	}
+}
+
 // gather copies pieces of memory into one, which is the queue's.
 func (s *scratch) gather(parts [][]byte) []byte {
 	b := s.buf[:0]

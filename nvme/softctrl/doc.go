@@ -6,9 +6,11 @@
 // this process. A server calls Load and Store for register accesses, and Process in a loop where doorbells are shared memory.
 //
 // Nothing runs in the background: commands are carried out by whoever rings a doorbell (Store) or calls Process, before it
-// returns. Slow commands (faults) wait for a later Process, or any register access, after their time.
+// returns. Slow commands (faults) wait for a later Process, or any register access, after their time; so do those that a QueuedStorage
+// works on.
 //
-// Any goroutine may call any method. Different submission queues are served in parallel, so Storage is used in parallel.
+// Any goroutine may call any method. Different submission queues are served in parallel, so Storage is used in parallel. A controller
+// with a QueuedStorage is used by one goroutine at a time.
 //
 // Locks: Controller.mu, then subQueue.mu, then compQueue.mu. Admin commands run with Controller.mu held.
 //

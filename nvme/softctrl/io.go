@@ -6,8 +6,8 @@ import (
 	"github.com/blobkv/blobkv/nvme/spec"
 )
 
-// executeIO carries out a command of the NVM command set.
-func (c *Controller) executeIO(sq *subQueue, cmd *spec.Command) (spec.Status, uint64) {
+// executeIO carries out a command of the NVM command set, or begins it where it may end later, and returns underWay.
+func (c *Controller) executeIO(sq *subQueue, cmd *spec.Command, later bool) (spec.Status, uint64) {
 	if cmd.Opcode == spec.CmdFlush && cmd.NSID == spec.BroadcastNSID {
 		for _, s := range *c.spaces.Load() {
 			if st := written(s.cfg.Storage.Flush()); !st.OK() {
@@ -25,14 +25,21 @@ func (c *Controller) executeIO(sq *subQueue, cmd *spec.Command) (spec.Status, ui
 			return st, result
 		}
 	}
-	return c.plain(sq, s, cmd), 0
+	return c.plain(sq, s, cmd, later), 0
 }
 
 // plain is a command that returns no result.
-func (c *Controller) plain(sq *subQueue, s *space, cmd *spec.Command) spec.Status {
+func (c *Controller) plain(sq *subQueue, s *space, cmd *spec.Command, later bool) spec.Status {
+	var f *flights
+	if later {
+		f = s.flights
+	}
 	switch cmd.Opcode {
 	case spec.CmdFlush:
 		c.stats.flushes.Add(1)
+		if f.start(sq, cmd, StorageOp{Kind: StorageFlush}, nil) {
+			return underWay
+		}
 		return written(s.cfg.Storage.Flush())
 	case spec.CmdDSM:
 		return c.deallocate(sq, s, cmd)
@@ -50,11 +57,11 @@ func (c *Controller) plain(sq *subQueue, s *space, cmd *spec.Command) spec.Statu
 	case spec.CmdRead:
 		c.stats.reads.Add(1)
 		c.stats.bytesRead.Add(n << s.shift)
-		return c.read(sq, s, cmd, n)
+		return c.read(sq, s, cmd, n, f)
 	case spec.CmdWrite:
 		c.stats.writes.Add(1)
 		c.stats.bytesWritten.Add(n << s.shift)
-		return c.write(sq, s, cmd, n)
+		return c.write(sq, s, cmd, n, f)
 	case spec.CmdCompare:
 		return c.compare(sq, s, cmd, n)
 	case spec.CmdVerify:
@@ -127,10 +134,14 @@ func (c *Controller) apart(s *space, parts [][]byte, n uint64) bool {
 }
 
 // read is the fast path when the blocks have no metadata.
-func (c *Controller) read(sq *subQueue, s *space, cmd *spec.Command, n uint64) spec.Status {
+func (c *Controller) read(sq *subQueue, s *space, cmd *spec.Command, n uint64, f *flights) spec.Status {
 	parts, st := c.transfer(sq, s, cmd, n, true)
 	if !st.OK() {
 		return st
+	}
+	at := int64(cmd.LBA() << s.shift)
+	if f.start(sq, cmd, StorageOp{Kind: StorageRead, Offset: at}, parts) {
+		return underWay
 	}
 	if s.cfg.MetaSize > 0 {
 		return c.readMeta(sq, s, cmd, n, parts)
@@ -142,7 +153,6 @@ func (c *Controller) read(sq *subQueue, s *space, cmd *spec.Command, n uint64) s
 		}
 		return st
 	}
-	at := int64(cmd.LBA() << s.shift)
 	for _, p := range parts {
 		if _, err := s.cfg.Storage.ReadAt(p, at); err != nil {
 			return spec.StatusUnrecoveredRead
@@ -152,17 +162,21 @@ func (c *Controller) read(sq *subQueue, s *space, cmd *spec.Command, n uint64) s
 	return spec.StatusSuccess
 }
 
-func (c *Controller) write(sq *subQueue, s *space, cmd *spec.Command, n uint64) spec.Status {
+func (c *Controller) write(sq *subQueue, s *space, cmd *spec.Command, n uint64, f *flights) spec.Status {
 	parts, st := c.transfer(sq, s, cmd, n, false)
 	if !st.OK() {
 		return st
+	}
+	o := StorageOp{Kind: StorageWrite, Durable: cmd.CDW12&spec.FUA != 0, Offset: int64(cmd.LBA() << s.shift)}
+	if f.start(sq, cmd, o, parts) {
+		return underWay
 	}
 	if s.cfg.MetaSize > 0 {
 		st = c.writeMeta(sq, s, cmd, n, parts)
 	} else {
 		st = c.writePlain(sq, s, cmd, n, parts)
 	}
-	if st.OK() && cmd.CDW12&spec.FUA != 0 {
+	if st.OK() && o.Durable {
 		return written(s.cfg.Storage.Flush())
 	}
 	return st
@@ -273,6 +287,7 @@ func (c *Controller) copy(sq *subQueue, s *space, cmd *spec.Command) spec.Status
 	if !st.OK() {
 		return st
 	}
+	c.Drain()
 	s.pair.Lock()
 	defer s.pair.Unlock()
 	total := uint64(0)
@@ -339,11 +354,12 @@ func (c *Controller) comparePair(sq *subQueue, first, second *spec.Command) (spe
 	if first.CDW12&0xFFFF >= uint32(c.cfg.AtomicBlocks) {
 		return spec.StatusAtomicWriteUnit, spec.StatusAbortFusedFailed
 	}
+	c.Drain()
 	s.pair.Lock()
 	defer s.pair.Unlock()
-	if st, _ := c.executeIO(sq, first); !st.OK() {
+	if st, _ := c.executeIO(sq, first, false); !st.OK() {
 		return st, spec.StatusAbortFusedFailed
 	}
-	st, _ := c.executeIO(sq, second)
+	st, _ := c.executeIO(sq, second, false)
 	return spec.StatusSuccess, st
 }

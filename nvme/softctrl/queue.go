@@ -30,10 +30,11 @@ type compQueue struct {
 	interrupts bool
 	vector     uint16
 
-	mu      sync.Mutex
-	tail    uint32
-	phase   bool
-	waiting []spec.Completion // completions that found the queue full
+	mu       sync.Mutex
+	tail     uint32
+	phase    bool
+	hostHead uint32            // the host's, as its doorbell said when it was looked at last
+	waiting  []spec.Completion // completions that found the queue full
 }
 
 // shadowBuffers are those of doorbell buffer config.
@@ -174,16 +175,23 @@ func (c *Controller) handle(sq *subQueue, cmd *spec.Command) {
 		c.takeRequest(sq, cmd)
 		return
 	}
-	status, result := c.execute(sq, cmd)
-	c.complete(sq, cmd, status, result)
+	status, result := c.begin(sq, cmd, true)
+	if status != underWay {
+		c.complete(sq, cmd, status, result)
+	}
 }
 
 // execute carries out one command. It is called with the queue's lock held.
 func (c *Controller) execute(sq *subQueue, cmd *spec.Command) (spec.Status, uint64) {
+	return c.begin(sq, cmd, false)
+}
+
+// begin is execute, or begins the command where it may end later, and returns underWay.
+func (c *Controller) begin(sq *subQueue, cmd *spec.Command, later bool) (spec.Status, uint64) {
 	if sq.id == 0 {
 		return c.executeAdmin(sq, cmd)
 	}
-	return c.executeIO(sq, cmd)
+	return c.executeIO(sq, cmd, later)
 }
 
 // complete posts a completion. Called with the queue's lock held.
@@ -221,8 +229,10 @@ func (c *Controller) place(cq *compQueue, e *spec.Completion) bool {
 	if next == cq.size {
 		next = 0
 	}
-	if next == c.told(2*int(cq.id)+1, cq.id == 0) {
-		return false
+	if next == cq.hostHead { // a look at the doorbell takes it from the host's processor
+		if cq.hostHead = c.told(2*int(cq.id)+1, cq.id == 0); next == cq.hostHead {
+			return false
+		}
 	}
 	b := c.mem.Translate(cq.iova+uint64(cq.tail)*spec.CompletionSize, spec.CompletionSize, true)
 	if b == nil {

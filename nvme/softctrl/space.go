@@ -22,10 +22,11 @@ type space struct {
 
 // shared is what the versions of a namespace have in common.
 type shared struct {
-	meta   []byte     // metadata of all blocks
-	pair   sync.Mutex // one fused pair or copy at a time
-	zoning sync.Mutex // one command that changes zones at a time
-	zones  []zone     // guarded by zoning
+	flights *flights   // nil: commands are carried out one by one
+	meta    []byte     // metadata of all blocks
+	pair    sync.Mutex // one fused pair or copy at a time
+	zoning  sync.Mutex // one command that changes zones at a time
+	zones   []zone     // guarded by zoning
 }
 
 // add makes a namespace.
@@ -40,6 +41,10 @@ func (c *Controller) add(n NamespaceConfig) error {
 	}
 	if n.Protection > 3 || n.Protection != 0 && n.MetaSize < spec.PISize {
 		return fmt.Errorf("namespace %d, protection type %d in %d bytes: bad configuration", n.ID, n.Protection, n.MetaSize)
+	}
+	var err error
+	if s.flights, err = c.openFlights(n); err != nil {
+		return fmt.Errorf("namespace %d: %w", n.ID, err)
 	}
 	s.format(n.Storage.Size())
 	c.all[n.ID] = s

@@ -27,6 +27,44 @@ type Storage interface {
 	Size() int64
 }
 
+// QueuedStorage is storage that works on many reads, writes and flushes at a time. A controller that has one is used by one goroutine at
+// a time.
+type QueuedStorage interface {
+	Storage
+	// OpenQueue opens a queue that takes as many operations at a time as there are tags, from 0 on.
+	OpenQueue(tags int) (StorageQueue, error)
+}
+
+// StorageQueue is a queue of one controller's operations. One goroutine at a time calls it.
+type StorageQueue interface {
+	// Start begins an operation under a tag that is not in use, at the latest with the next Poll, and has its buffer until Poll says that it
+	// has ended. It does not wait. It returns false when it does not take such an operation, which Storage carries out then.
+	Start(tag int, o StorageOp) bool
+	// Poll calls ended for operations that have ended, whose tags are free then, and returns how many. With wait it waits for one if
+	// there are any. When ended panics, the next Poll goes on behind that operation.
+	Poll(wait bool, ended func(tag int, err error)) int
+	// Close closes it; no operation is under way.
+	Close() error
+}
+
+// StorageOp is an operation of a StorageQueue.
+type StorageOp struct {
+	Kind    StorageKind
+	Durable bool   // a write that is durable when it ends
+	Buf     []byte // whole blocks, of a read or a write
+	Offset  int64  // bytes
+}
+
+// StorageKind is what a StorageOp does.
+type StorageKind uint8
+
+// The operations.
+const (
+	StorageRead StorageKind = iota
+	StorageWrite
+	StorageFlush // makes all writes durable that have ended
+)
+
 // sector is what a RAM tears at, in bytes: the least that an NVMe device writes atomically.
 const sector = 512
 

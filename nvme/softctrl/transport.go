@@ -75,6 +75,9 @@ func (t *Transport) Translate(iova uint64, n int, write bool) []byte {
 	return nil
 }
 
+// Lasting is Memory: the host takes no memory back before its commands have ended.
+func (t *Transport) Lasting() bool { return true }
+
 func (t *Transport) gone() error {
 	if t.closed.Load() {
 		return fmt.Errorf("%s: closed: %w", t.Name(), nvme.ErrGone)
@@ -238,7 +241,7 @@ func (t *Transport) Close() error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var err error
+	err := t.ctrl.Close()
 	for _, m := range *t.table.Load() {
 		if m.region != nil && err == nil {
 			err = m.region.Free()

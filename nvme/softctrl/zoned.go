@@ -64,7 +64,7 @@ func (c *Controller) zoneWrite(sq *subQueue, s *space, cmd *spec.Command) (spec.
 	if st := s.openZone(z, spec.ZoneImplicitlyOpen); !st.OK() {
 		return st, 0
 	}
-	if st := c.plain(sq, s, &to); !st.OK() {
+	if st := c.plain(sq, s, &to, false); !st.OK() {
 		return st, 0
 	}
 	at := z.pointer

@@ -126,7 +126,7 @@ func (t *Transport) Mask(vector int, masked bool) error {
 	}
 	defer done()
 	if !t.Masks() || vector < 0 || vector >= min(t.irqs.vectors, len(t.table.control)) {
-		return fmt.Errorf("%s: masking interrupt vector %d: %w", t.name, vector, ErrBadAccess)
+		return fmt.Errorf("masking interrupt vector %d: %w", vector, ErrBadAccess)
 	}
 	if err := t.table.mask(vector, masked); err != nil {
 		return t.lose(err.Error())

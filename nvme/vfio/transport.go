@@ -100,7 +100,7 @@ func (t *Transport) use() (done func(), err error) {
 			why = "it was closed"
 		}
 		t.mu.RUnlock()
-		return nil, fmt.Errorf("%s: %s: %w", t.name, why, nvme.ErrGone)
+		return nil, fmt.Errorf("%s: %w", why, nvme.ErrGone)
 	}
 	return t.mu.RUnlock, nil
 }
@@ -108,7 +108,7 @@ func (t *Transport) use() (done func(), err error) {
 // lose notes that the controller was removed.
 func (t *Transport) lose(how string) error {
 	t.gone.Store(true)
-	return fmt.Errorf("%s: %s: %w", t.name, how, nvme.ErrGone)
+	return fmt.Errorf("%s: %w", how, nvme.ErrGone)
 }
 
 // versionRegister is VS (NVMe base 2.0, section 3.1.3.2), which no controller shows as 0 or as all ones.
@@ -148,7 +148,7 @@ func (t *Transport) load(offset uint32, size int, read func() (uint64, error)) (
 	}
 	defer done()
 	if err := t.bar.check(offset, size); err != nil {
-		return 0, fmt.Errorf("%s: %w", t.name, err)
+		return 0, err
 	}
 	if t.irqs.wantedBack() {
 		return 0, t.lose("the machine wants the device back (hot removal)")
@@ -180,7 +180,7 @@ func (t *Transport) store(offset uint32, size int, write func() error) error {
 	}
 	defer done()
 	if err := t.bar.check(offset, size); err != nil {
-		return fmt.Errorf("%s: %w", t.name, err)
+		return err
 	}
 	if err := write(); err != nil {
 		return t.lose(err.Error())
@@ -198,6 +198,9 @@ func (t *Transport) Window(offset uint32, size int) []byte {
 	return t.bar.window(uint64(offset), size)
 }
 
+// Fragile is true: the machine may switch the controller's memory off, and removal does.
+func (t *Transport) Fragile() bool { return true }
+
 // Alloc returns zeroed memory for the controller, from 2 MiB on in huge pages where the machine has any to spare.
 func (t *Transport) Alloc(size int) (nvme.DMA, error) {
 	done, err := t.use()
@@ -205,11 +208,7 @@ func (t *Transport) Alloc(size int) (nvme.DMA, error) {
 		return nvme.DMA{}, err
 	}
 	defer done()
-	m, err := t.dma.alloc(size)
-	if err != nil {
-		return nvme.DMA{}, fmt.Errorf("%s: %w", t.name, err)
-	}
-	return m, nil
+	return t.dma.alloc(size)
 }
 
 // Free ends what Alloc began.
@@ -219,10 +218,7 @@ func (t *Transport) Free(m nvme.DMA) error {
 		return err
 	}
 	defer done()
-	if err := t.dma.free(m); err != nil {
-		return fmt.Errorf("%s: %w", t.name, err)
-	}
-	return nil
+	return t.dma.free(m)
 }
 
 // Map lets the controller reach memory of the caller.
@@ -232,11 +228,7 @@ func (t *Transport) Map(b []byte) (uint64, error) {
 		return 0, err
 	}
 	defer done()
-	iova, err := t.dma.mapCaller(b)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", t.name, err)
-	}
-	return iova, nil
+	return t.dma.mapCaller(b)
 }
 
 // Unmap ends what Map began.
@@ -246,10 +238,7 @@ func (t *Transport) Unmap(b []byte) error {
 		return err
 	}
 	defer done()
-	if err := t.dma.unmapCaller(b); err != nil {
-		return fmt.Errorf("%s: %w", t.name, err)
-	}
-	return nil
+	return t.dma.unmapCaller(b)
 }
 
 // Memory returns what the controller's memory amounts to.
@@ -266,7 +255,7 @@ func (t *Transport) Interrupt(vector, eventfd int) error {
 	}
 	defer done()
 	if err := t.irqs.set(vector, eventfd); err != nil {
-		return fmt.Errorf("%s: %w", t.name, err)
+		return err
 	}
 	if eventfd >= 0 && t.Masks() && vector < len(t.table.control) {
 		if err := t.table.learn(vector); err != nil {
@@ -284,17 +273,17 @@ func (t *Transport) Reset() error {
 	}
 	defer done()
 	if !t.resets {
-		return fmt.Errorf("%s has no way of resetting its function: %w", t.name, nvme.ErrUnsupported)
+		return fmt.Errorf("there is no way of resetting its function: %w", nvme.ErrUnsupported)
 	}
 	_, err = t.kernel.ioctl(t.fd, vfioDeviceReset, nil)
 	switch {
 	case errors.Is(err, syscall.ENOTTY), errors.Is(err, syscall.EINVAL):
-		return fmt.Errorf("%s: resetting its function: %w: %w", t.name, nvme.ErrUnsupported, err)
+		return fmt.Errorf("resetting its function: %w: %w", nvme.ErrUnsupported, err)
 	case err != nil:
-		return fmt.Errorf("%s: resetting its function: %w: %w", t.name, ErrKernel, err)
+		return fmt.Errorf("resetting its function: %w: %w", ErrKernel, err)
 	}
 	if err := t.config.enable(); err != nil {
-		return fmt.Errorf("%s: after a reset: %w", t.name, err)
+		return fmt.Errorf("after a reset: %w", err)
 	}
 	return t.present()
 }
@@ -313,9 +302,5 @@ func (t *Transport) Close() error {
 		quiet = nil // there may be nothing left to silence
 	}
 	// Memory leaves the IOMMU before the device is closed: a device that is wanted back goes at once, with its IOMMU.
-	err := errors.Join(quiet, t.irqs.close(), t.closeRegions(), t.dma.close(), t.kernel.close(t.fd), t.free())
-	if err != nil {
-		return fmt.Errorf("%s: closing: %w", t.name, err)
-	}
-	return nil
+	return errors.Join(quiet, t.irqs.close(), t.closeRegions(), t.dma.close(), t.kernel.close(t.fd), t.free())
 }

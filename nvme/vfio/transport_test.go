@@ -213,7 +213,7 @@ func TestKindsOfMemory(t *testing.T) {
 			_, err := d.Map(aligned(pageSize))
 			require.ErrorIs(t, err, want)
 			require.ErrorIs(t, err, errno)
-			require.ErrorContains(t, err, " 4 KiB")
+			require.ErrorContains(t, err, "4 KiB")
 		})
 	}
 }

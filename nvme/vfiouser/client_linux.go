@@ -27,12 +27,14 @@ type Client struct {
 	bar     wire.RegionInfo
 	windows []window
 	vectors int
+	fragile bool // the server can cut the file behind the windows short
 	reset   bool // the server can reset the device
 }
 
 var (
 	_ nvme.Transport = (*Client)(nil)
 	_ nvme.Sleeper   = (*Client)(nil)
+	_ nvme.Fragile   = (*Client)(nil)
 	_ nvme.Aborter   = (*Client)(nil)
 )
 
@@ -42,7 +44,7 @@ func Open(name string, o Options) (*Client, error) {
 	o = o.withDefaults()
 	fd, err := connect(o.Context, SocketPath(name), time.Now().Add(o.Timeout))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	return newClient(name, fd, o)
 }
@@ -164,6 +166,7 @@ func (c *Client) describeBAR() error {
 		return nil // registers and doorbells go through messages
 	}
 	c.windows, err = mapWindows(reply.fds[0], &c.bar)
+	c.fragile = canShrink(reply.fds[0])
 	return err
 }
 
@@ -230,16 +233,16 @@ func (c *Client) Window(offset uint32, size int) []byte {
 	return nil
 }
 
+// Fragile tells whether the server has kept the right to take the doorbells away: SPDK's target has, ours has not.
+func (c *Client) Fragile() bool { return c.fragile }
+
 // Sleeps tells whether the server may be asleep when a doorbell is rung: where doorbells are memory, and messages do not bring them.
 func (c *Client) Sleeps() bool { return len(c.windows) > 0 }
 
 // Wake sends a message that changes nothing, and that nobody answers. A doorbell must not be one: the server could see it after a later
 // value that was stored to memory, and take the step back for a whole ring of commands.
 func (c *Client) Wake() error {
-	if err := c.link.post(wire.CmdRegionRead, &wire.RegionAccess{Region: wire.RegionBAR0, Offset: spec.RegVS, Count: 4}); err != nil {
-		return fmt.Errorf("%s: %w", c.name, err)
-	}
-	return nil
+	return c.link.post(wire.CmdRegionRead, &wire.RegionAccess{Region: wire.RegionBAR0, Offset: spec.RegVS, Count: 4})
 }
 
 // Abort ends the connection. Whoever waits for the server gets the cause.
@@ -251,7 +254,7 @@ func (c *Client) Vectors() int { return c.vectors }
 // Interrupt makes the vector signal an eventfd; -1 ends it.
 func (c *Client) Interrupt(vector, eventfd int) error {
 	if vector < 0 || vector >= c.vectors {
-		return fmt.Errorf("%s: interrupt vector %d of %d: %w", c.name, vector, c.vectors, nvme.ErrUnsupported)
+		return fmt.Errorf("interrupt vector %d of %d: %w", vector, c.vectors, nvme.ErrUnsupported)
 	}
 	var fds []int
 	if eventfd >= 0 {
@@ -268,7 +271,7 @@ func (c *Client) Interrupt(vector, eventfd int) error {
 // Reset resets the function. The maps of memory stay.
 func (c *Client) Reset() error {
 	if !c.reset {
-		return fmt.Errorf("%s: reset: %w", c.name, nvme.ErrUnsupported)
+		return fmt.Errorf("reset: %w", nvme.ErrUnsupported)
 	}
 	if _, err := c.call(wire.CmdReset, nothing{}, nil); err != nil {
 		return err
@@ -287,11 +290,11 @@ func (c *Client) Close() error {
 	return errors.Join(err, c.memory.close())
 }
 
-// call is one message and its answer, with the controller's name in the error.
+// call is one message and its answer, which has no descriptors.
 func (c *Client) call(cmd wire.Command, payload appender, fds []int) (*message, error) {
 	m, err := c.link.call(cmd, payload, fds)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.name, err)
+		return nil, err
 	}
 	m.closeFDs() // none belongs to these replies
 	return m, nil

@@ -443,6 +443,36 @@ func TestShrunkMemory(t *testing.T) {
 	open(t, v)
 }
 
+// TestWindowsThatMayGo: only a file that was sealed keeps its size. One that is too short already is not mapped.
+func TestWindowsThatMayGo(t *testing.T) {
+	c := open(t, serve(t, newFake(), ServerOptions{}))
+	require.NotNil(t, c.Window(barRegisters, 4))
+	require.False(t, c.Fragile(), "our server cannot cut its doorbells short")
+
+	file, err := os.Create(filepath.Join(t.TempDir(), "bar0"))
+	require.NoError(t, err)
+	defer file.Close()
+	bar := wire.RegionInfo{Size: 8192, Areas: []wire.Area{{Offset: 4096, Size: 4096}}}
+	require.NoError(t, file.Truncate(8191))
+	_, err = mapWindows(int(file.Fd()), &bar)
+	require.ErrorIs(t, err, errShortFile)
+	require.NoError(t, file.Truncate(8192))
+	ws, err := mapWindows(int(file.Fd()), &bar)
+	require.NoError(t, err)
+	require.Len(t, ws, 1)
+	require.NoError(t, unix.Munmap(ws[0].bytes))
+	require.True(t, canShrink(int(file.Fd())), "a file on a disk")
+
+	fd, err := unix.MemfdCreate("bar0", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	for _, seal := range []int{0, unix.F_SEAL_GROW, unix.F_SEAL_SHRINK} {
+		_, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seal)
+		require.NoError(t, err)
+		require.Equal(t, seal != unix.F_SEAL_SHRINK, canShrink(fd))
+	}
+}
+
 // TestNoController has the device fail: that client is gone, the server goes on.
 func TestNoController(t *testing.T) {
 	fake := newFake()

@@ -11,21 +11,25 @@ type Device interface {
 	Attach(h Host) (Controller, error)
 }
 
-// Controller is a controller for one client. The goroutine of Server.Serve alone calls its methods, and nothing uses the
-// host's memory between two calls.
+// Controller is a controller for one client. The goroutine of Server.Serve alone calls its methods. Between two calls nothing uses the
+// host's memory but commands that are under way.
 type Controller interface {
 	// Load and Store access size bytes (4 or 8) of the registers, at an offset below the doorbells that is a multiple of 4.
 	Load(offset uint32, size int) (uint64, error)
 	Store(offset uint32, size int, value uint64) error
-	// Poll carries out what doorbells announce, a bounded amount of it, and returns how much that was: 0 for nothing. It
-	// may take as long as the medium does.
+	// Poll carries out or begins what doorbells announce, a bounded amount of it, completes what was under way, and returns how much that
+	// was: 0 for nothing. It may take as long as the medium does.
 	Poll() int
+	// Working tells whether commands are under way, which a later Poll completes.
+	Working() bool
+	// Drain completes what is under way. It may take as long as the medium does.
+	Drain() error
 	// Enabled is false while doorbells mean nothing, so that nobody needs to poll.
 	Enabled() bool
 	// Reset forgets all queues and commands, as a reset of the PCI function does.
 	Reset() error
-	// Detach ends it. It works in any state, also after a method has panicked.
-	Detach()
+	// Detach ends it, and what is under way. It works in any state, also after a method has panicked.
+	Detach() error
 }
 
 // Info describes a Device to its hosts.
@@ -64,8 +68,8 @@ type Host struct {
 
 // HostMemory is memory of the host by IOVA. Every access is checked.
 type HostMemory interface {
-	// Slice returns n bytes as memory, nil where they are not mapped in one piece, or not for that. It is valid until the
-	// controller's method returns.
+	// Slice returns n bytes as memory, nil where they are not mapped in one piece, or not for that. It is valid until Drain, Reset or
+	// Detach returns.
 	Slice(iova uint64, n int, write bool) []byte
 	// Remote tells whether messages reach all of a range, for that, and nothing else does.
 	Remote(iova uint64, n int, write bool) bool

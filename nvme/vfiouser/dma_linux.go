@@ -39,11 +39,11 @@ func addressOf(b []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.Sl
 // Alloc returns memory in a memfd of its own, which cannot change its size. With Options.HugePages it is rounded up to 2 MiB.
 func (c *Client) Alloc(size int) (nvme.DMA, error) {
 	if size <= 0 {
-		return nvme.DMA{}, fmt.Errorf("%s: %d bytes of DMA memory: %w", c.name, size, unix.EINVAL)
+		return nvme.DMA{}, fmt.Errorf("%d bytes of DMA memory: %w", size, unix.EINVAL)
 	}
 	fd, b, err := makeShared(size, c.o.HugePages)
 	if err != nil {
-		return nvme.DMA{}, fmt.Errorf("%s: %w", c.name, err)
+		return nvme.DMA{}, err
 	}
 	iova, err := c.share(fd, b)
 	if err := errors.Join(err, unix.Close(fd)); err != nil { // the map keeps the memory
@@ -88,7 +88,7 @@ func fillShared(fd, n int) ([]byte, error) {
 func (c *Client) share(fd int, b []byte) (uint64, error) {
 	iova := addressOf(b)
 	if err := c.memory.add(iova, region{b, true}); err != nil {
-		return 0, fmt.Errorf("%s: %w", c.name, err)
+		return 0, err
 	}
 	if err := c.beginMap(fd, 0, iova, uint64(len(b))); err != nil {
 		c.memory.remove(iova)
@@ -114,7 +114,7 @@ func (c *Client) endMap(iova, size uint64) error {
 func (c *Client) Free(m nvme.DMA) error {
 	r, ok := c.memory.find(m.IOVA)
 	if !ok || !r.own {
-		return fmt.Errorf("%s: freeing %d bytes at %#x, which were not allocated: %w", c.name, len(m.Bytes), m.IOVA, unix.EINVAL)
+		return fmt.Errorf("freeing %d bytes at %#x, which were not allocated: %w", len(m.Bytes), m.IOVA, unix.EINVAL)
 	}
 	err := c.unshare(m.IOVA, r)
 	if err != nil && !errors.Is(err, nvme.ErrGone) {

@@ -55,10 +55,15 @@ func (f *fakeController) Attach(h Host) (Controller, error) {
 	return f, f.Reset()
 }
 
-func (f *fakeController) Detach() {
+func (f *fakeController) Detach() error {
 	f.host = Host{}
 	f.attached.Store(false)
+	return nil
 }
+
+func (f *fakeController) Working() bool { return false }
+
+func (f *fakeController) Drain() error { return nil }
 
 func (f *fakeController) Enabled() bool { return f.regs[regCC]&1 != 0 }
 

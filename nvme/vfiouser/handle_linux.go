@@ -75,10 +75,13 @@ func (ss *session) dmaMap(m *message) error {
 	return err
 }
 
-// dmaUnmap unmaps at once: the controller uses no memory between two calls.
+// dmaUnmap unmaps once nothing is under way.
 func (ss *session) dmaUnmap(payload []byte, r *reply) error {
 	u, err := wire.ParseDMAUnmap(payload)
 	if err != nil {
+		return err
+	}
+	if err := ss.ctrl.Drain(); err != nil {
 		return err
 	}
 	if u.Flags == wire.UnmapAll {

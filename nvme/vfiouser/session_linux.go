@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/blobkv/blobkv/internal/memfault"
 	"github.com/blobkv/blobkv/nvme/vfiouser/wire"
 )
 
@@ -90,10 +90,11 @@ func (ss *session) barSize() uint64 {
 
 // close ends the controller and lets go of everything that the client gave.
 func (ss *session) close() error {
+	var err error
 	if ss.ctrl != nil {
-		ss.ctrl.Detach()
+		err = ss.ctrl.Detach()
 	}
-	err := ss.memory.removeAll()
+	err = errors.Join(err, ss.memory.removeAll())
 	for v := range ss.vectors {
 		ss.setVector(v, -1)
 	}
@@ -116,17 +117,7 @@ func (ss *session) run() error {
 
 // guard turns a fault in the client's memory into an error. Other panics are mistakes of this program.
 func (ss *session) guard(f func() error) (err error) {
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		fault, ok := p.(runtime.Error)
-		if _, addressed := p.(interface{ Addr() uintptr }); !ok || !addressed {
-			panic(p)
-		}
-		err = fmt.Errorf("memory of the client is not there any more: %w", fault)
-	}()
+	defer memfault.Recover(&err)
 	return f()
 }
 

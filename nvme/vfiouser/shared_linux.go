@@ -24,15 +24,15 @@ type sharedWindows struct {
 // Map lets the server reach memory of the caller, which has to come from shareable memory of package dmabuf.
 func (c *Client) Map(b []byte) (uint64, error) {
 	if len(b) == 0 || (addressOf(b)|uint64(len(b)))%pageSize != 0 {
-		return 0, fmt.Errorf("%s: mapping %d bytes at %#x, which is not whole pages: %w", c.name, len(b), addressOf(b), nvme.ErrNotShareable)
+		return 0, fmt.Errorf("mapping %d bytes at %#x, which is not whole pages: %w", len(b), addressOf(b), nvme.ErrNotShareable)
 	}
 	fd, offset, ok := dmabuf.Backing(b)
 	if !ok {
-		return 0, fmt.Errorf("%s: mapping %d bytes that no descriptor stands for: %w", c.name, len(b), nvme.ErrNotShareable)
+		return 0, fmt.Errorf("mapping %d bytes that no descriptor stands for: %w", len(b), nvme.ErrNotShareable)
 	}
 	iova := sharedBase + uint64(offset)
 	if err := c.memory.add(iova, region{b, false}); err != nil {
-		return 0, fmt.Errorf("%s: %w", c.name, err)
+		return 0, err
 	}
 	if err := c.enterWindow(fd, iova); err != nil {
 		c.memory.remove(iova)
@@ -47,7 +47,7 @@ func (c *Client) Unmap(b []byte) error {
 	iova := sharedBase + uint64(offset)
 	r, found := c.memory.find(iova)
 	if !ok || !found || len(r.bytes) != len(b) {
-		return fmt.Errorf("%s: unmapping %d bytes at %#x, which are not mapped: %w", c.name, len(b), addressOf(b), unix.EINVAL)
+		return fmt.Errorf("unmapping %d bytes at %#x, which are not mapped: %w", len(b), addressOf(b), unix.EINVAL)
 	}
 	return c.unshare(iova, r)
 }

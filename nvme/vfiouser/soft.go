@@ -69,10 +69,24 @@ func (s *softController) Poll() int {
 	return n
 }
 
+// Working tells whether storages work on commands.
+func (s *softController) Working() bool { return s.ctrl.Working() }
+
+// Drain completes what storages work on.
+func (s *softController) Drain() error {
+	s.ctrl.Drain()
+	return s.mem.writeBack()
+}
+
 func (s *softController) Enabled() bool { return spec.CC(s.ctrl.Load(spec.RegCC, 4)).EN() }
 
 // Reset replaces the controller by one that was just switched on.
 func (s *softController) Reset() error {
+	if s.ctrl != nil {
+		if err := s.ctrl.Close(); err != nil {
+			return fmt.Errorf("closing a software controller: %w", err)
+		}
+	}
 	ctrl, err := softctrl.New(s.cfg, &s.mem)
 	if err != nil {
 		return fmt.Errorf("making a software controller: %w", err)
@@ -81,7 +95,7 @@ func (s *softController) Reset() error {
 	return nil
 }
 
-func (s *softController) Detach() { s.ctrl.Remove() }
+func (s *softController) Detach() error { return s.ctrl.Close() }
 
 // softMemory is the host's memory for a software controller, which wants slices. Memory that is reached by messages alone
 // is copied, and written back in the order in which it was asked for once the controller has returned: data comes
@@ -117,6 +131,9 @@ func (m *softMemory) Translate(iova uint64, n int, write bool) []byte {
 	}
 	return b
 }
+
+// Lasting implements softctrl.Memory: copies are written back when the controller returns.
+func (m *softMemory) Lasting() bool { return len(m.copies) == 0 }
 
 // writeBack returns the first error; what follows it is not written, a completion least of all.
 func (m *softMemory) writeBack() error {

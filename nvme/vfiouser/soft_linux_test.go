@@ -314,7 +314,12 @@ func TestKillServerUnderDriver(t *testing.T) {
 		for c.Poll() == nil { // it looks at the controller now and then
 		}
 		require.ErrorIs(t, c.Poll(), nvme.ErrGone)
-		require.ErrorIs(t, q.Do(reqs[0]), nvme.ErrGone)
+		err := q.Do(reqs[0])
+		require.ErrorIs(t, err, nvme.ErrGone)
+		require.NotContains(t, err.Error(), dir, "whoever has the queue knows of what")
+		err = c.Reset()
+		require.ErrorIs(t, err, nvme.ErrGone)
+		require.Equal(t, 1, strings.Count(err.Error(), dir), err)
 		_ = c.Close() // nobody is there to be shut down
 	}
 }

@@ -62,6 +62,12 @@ var errShortFile = errors.New("the file is shorter than what is to be mapped")
 // a whole virtual machine is not: that would make all of it exist.
 const populateMax = 16 << 20
 
+// canShrink tells whether the file behind a descriptor may become shorter: it is none that can be sealed, or nobody has.
+func canShrink(fd int) bool {
+	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
+	return err != nil || seals&unix.F_SEAL_SHRINK == 0
+}
+
 // mapShared maps part of a peer's file.
 func mapShared(fd int, offset, size uint64, writeable bool) ([]byte, error) {
 	var st unix.Stat_t
