@@ -183,6 +183,8 @@ func TestChoiceOfNamespace(t *testing.T) {
 	require.NoError(t, err)
 	third, err := share(Config{Namespace: 1, ReadOnly: true})
 	require.NoError(t, err, "readers admit each other")
+	_, err = share(Config{Namespace: 1})
+	require.ErrorIs(t, err, bdev.ErrInUse, "a writer beside readers")
 	require.NoError(t, b.Close())
 	b, err = func() (*Backend, error) { other.o.refs++; return open2(other.o, Config{Namespace: 2}) }()
 	require.NoError(t, err, "closed, so another writer may come")
@@ -401,7 +403,7 @@ func TestRegistrationFails(t *testing.T) {
 	require.NoError(t, ram.Free())
 }
 
-// TestMemoryIsNotLetGoOf: the failure is told when the device is closed, once.
+// TestMemoryIsNotLetGoOf: the failure is told when the device is closed, once. A controller that is gone has let go.
 func TestMemoryIsNotLetGoOf(t *testing.T) {
 	ram, err := softctrl.NewRAM(rigSize, false)
 	require.NoError(t, err)
@@ -412,18 +414,19 @@ func TestMemoryIsNotLetGoOf(t *testing.T) {
 	require.NoError(t, err)
 	d, err := bdev.New("nvme:test", b, bdev.Options{})
 	require.NoError(t, err)
-	for _, on := range []bool{false, true, true} {
+	for _, says := range []error{nil, nvme.ErrGone, errKept, errKept} {
 		pool := dmabuf.NewPool(8 << 20)
 		p := pool.Get(4096)
 		require.NoError(t, d.Write(p, 0))
-		keeps.on.Store(on)
+		keeps.says = says
 		pool.Put(p)
 		require.NoError(t, pool.Close())
-		keeps.on.Store(false)
+		keeps.says = nil
 	}
-	require.EqualValues(t, 2, keeps.kept.Load())
+	require.Equal(t, 3, keeps.kept)
 	err = d.Close()
 	require.ErrorIs(t, err, errKept)
+	require.NotErrorIs(t, err, nvme.ErrGone)
 	require.Equal(t, 1, strings.Count(err.Error(), errKept.Error()), "the first of them")
 	require.NoError(t, ram.Free())
 
@@ -439,17 +442,17 @@ func TestMemoryIsNotLetGoOf(t *testing.T) {
 
 var errKept = errors.New("memory is kept")
 
-// keepingTransport unmaps no memory while it is on.
+// keepingTransport unmaps no memory while it says something.
 type keepingTransport struct {
 	*softctrl.Transport
-	on   atomic.Bool
-	kept atomic.Int32
+	says error
+	kept int
 }
 
 func (k *keepingTransport) Unmap(b []byte) error {
-	if k.on.Load() {
-		k.kept.Add(1)
-		return errKept
+	if k.says != nil {
+		k.kept++
+		return k.says
 	}
 	return k.Transport.Unmap(b)
 }

@@ -22,6 +22,8 @@ func (m *pagedMemory) Translate(iova uint64, n int, _ bool) []byte {
 	return m.pages[page][at : at+n]
 }
 
+func (m *pagedMemory) Lasting() bool { return true }
+
 // entries writes PRP entries to a place.
 func (m *pagedMemory) entries(at uint64, entries ...uint64) {
 	for i, e := range entries {
