@@ -91,7 +91,7 @@ func TestUnderWay(t *testing.T) {
 		"reset": func(c *Client) { require.NoError(t, c.Reset()) },
 		"leave": func(c *Client) {
 			require.NoError(t, c.Close())
-			v.wait(t, "client gone")
+			require.Eventually(t, func() bool { return s.under.Load() == 0 }, 20*time.Second, time.Millisecond)
 		},
 	} {
 		tr, err := openPatiently(v.dir)
