@@ -25,6 +25,7 @@ type flights struct {
 	free   []int
 	begun  int // since the last poll
 	mem    *dmabuf.Pool
+	closed bool
 }
 
 // flight is one command.
@@ -166,9 +167,17 @@ func (c *Controller) Close() error {
 	c.Remove()
 	c.Drain()
 	var err error
-	for _, f := range c.flying {
-		err = errors.Join(err, f.queue.Close(), f.mem.Close())
+	for _, f := range c.flying { // which stays as it is: without queued storage, another goroutine may be in Process
+		err = errors.Join(err, f.close())
 	}
-	c.flying = nil
 	return err
+}
+
+// close closes the queue, once.
+func (f *flights) close() error {
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	return errors.Join(f.queue.Close(), f.mem.Close())
 }

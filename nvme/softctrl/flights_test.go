@@ -252,6 +252,9 @@ func TestUnderWayAtClose(t *testing.T) {
 	h.ring(1)
 	require.NoError(t, h.tr.Controller().Close())
 	require.True(t, s.closed)
+	s.closed = false
+	require.NoError(t, h.tr.Controller().Close())
+	require.False(t, s.closed, "it was closed a second time")
 	_, ok := h.take(1)
 	require.False(t, ok)
 }
