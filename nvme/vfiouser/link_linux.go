@@ -3,6 +3,7 @@ package vfiouser
 import (
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -124,7 +125,7 @@ func (l *link) transmit(h wire.Header, payload appender, fds []int, deadline tim
 	}
 	l.send.buf = payload.Append(frame(l.send.buf))
 	if err := l.s.send(finish(l.send.buf, h), fds, deadline); err != nil {
-		l.fail(err) // half a message may be out
+		l.fail(ended(err)) // half a message may be out
 		return l.gone()
 	}
 	return nil
@@ -195,12 +196,14 @@ func (l *link) run() {
 	}
 }
 
-// ended says what an error of receive means.
+// ended says what an error of the socket means.
 func ended(err error) error {
-	if errors.Is(err, ErrProtocol) {
-		return err
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, unix.EPIPE, unix.ECONNRESET} {
+		if errors.Is(err, end) {
+			return fmt.Errorf("the server has ended the connection: %w", err)
+		}
 	}
-	return fmt.Errorf("the server has ended the connection: %w", err)
+	return err
 }
 
 // deliver hands an answer to its caller.
