@@ -45,7 +45,7 @@ func translate(err error) error {
 // translateOpen is translate for opening: an error without a counterpart stays as it is, and a namespace that is not there is none
 // that has gone.
 func translateOpen(err error) error {
-	if errors.Is(err, nvme.ErrNoNamespace) {
+	if errors.Is(err, nvme.ErrNoNamespace) && !errors.Is(err, bdev.ErrNotExist) {
 		return &openError{err, bdev.ErrNotExist}
 	}
 	for _, s := range sentinels {

@@ -19,7 +19,7 @@ func TestTranslate(t *testing.T) {
 	other := errors.New("something else")
 	for _, c := range []struct{ from, request, open error }{ // open nil: as it is
 		{nvme.ErrMiscompare, bdev.ErrMiscompare, bdev.ErrMiscompare},
-		{nvme.ErrNoNamespace, bdev.ErrGone, nil},
+		{nvme.ErrNoNamespace, bdev.ErrGone, bdev.ErrNotExist},
 		{nvme.ErrGone, bdev.ErrGone, nil},
 		{nvme.ErrClosed, bdev.ErrClosed, bdev.ErrClosed},
 		{nvme.ErrOutOfRange, bdev.ErrOutOfRange, bdev.ErrOutOfRange},

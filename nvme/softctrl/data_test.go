@@ -12,8 +12,6 @@ import (
 // pagedMemory is 16 pages of host memory at 0, of which no two lie side by side.
 type pagedMemory struct{ pages [16][pageSize]byte }
 
-func (m *pagedMemory) Lasting() bool { return true }
-
 func (m *pagedMemory) Translate(iova uint64, n int, _ bool) []byte {
 	page, at := iova/pageSize, int(iova%pageSize)
 	if page >= uint64(len(m.pages)) || at+n > pageSize {
