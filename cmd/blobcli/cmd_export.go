@@ -23,9 +23,9 @@ const exportLong = `export serves the device as an NVMe controller to another pr
 folder, which is made when it does not exist, as is an image. Here and in kv.Open a client names it nvme:vfio-user:FOLDER. It stays in the
 foreground until Ctrl-C or SIGTERM, and then removes the socket, makes everything durable and ends with exit code 0.
 
-One client at a time has the controller; another one is refused, and may come when the first has gone. Whoever can write to
-the socket can read and change the whole device (--read-only: only read it), but not format it. The client's memory is shared
-with this process.
+One client at a time has the controller; another one is refused, and may come when the first has gone, or at the latest after
+5 s when that has only connected and says nothing. Whoever can write to the socket can read and change the whole device (--read-only: only
+read it), but not format it. The client's memory is shared with this process.
 
 A processor is busy while a client sends commands. Afterwards the process sleeps, up to 2 ms at a time, and up to 50 ms once nothing
 has come for seconds. Clients of this program wake it; a command of another one may wait so long.`
