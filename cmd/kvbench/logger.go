@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 
@@ -13,7 +14,11 @@ import (
 type engineLogger struct {
 	logs     atomic.Int64 // made for writes to come, by either way
 	recycled atomic.Int64 // of them, those whose file was a log before
+	errors   atomic.Int64
 }
+
+// maxErrors bounds the errors that are printed: compactions fail at once and are tried again when a device has gone.
+const maxErrors = 10
 
 // Infof is told of events as values, by the engine's own listener.
 func (l *engineLogger) Infof(_ string, args ...any) {
@@ -27,12 +32,19 @@ func (l *engineLogger) Infof(_ string, args ...any) {
 	}
 }
 
-func (l *engineLogger) Errorf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "pebble: "+format+"\n", args...)
+func (l *engineLogger) Errorf(format string, args ...any) { l.complain(os.Stderr, format, args...) }
+
+func (l *engineLogger) complain(w io.Writer, format string, args ...any) {
+	switch n := l.errors.Add(1); {
+	case n <= maxErrors:
+		fmt.Fprintf(w, "pebble: "+format+"\n", args...)
+	case n == maxErrors+1:
+		fmt.Fprintln(w, "pebble: further errors are not printed")
+	}
 }
 
 // Fatalf must not return: Pebble calls it where it cannot go on.
 func (l *engineLogger) Fatalf(format string, args ...any) {
-	l.Errorf(format, args...)
+	fmt.Fprintf(os.Stderr, "pebble: "+format+"\n", args...)
 	os.Exit(exitFailed)
 }

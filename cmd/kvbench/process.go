@@ -113,7 +113,7 @@ func (p *process) explain(err error) error {
 		if p.cmd.ProcessState != nil && !p.cmd.ProcessState.Exited() {
 			return fmt.Errorf("engine %s was %w (%v)", p.name, errKilled, p.cmd.ProcessState)
 		}
-		return fmt.Errorf("engine %s has ended: %v", p.name, p.waitErr)
+		return fmt.Errorf("engine %s has ended, its last words are above: %v", p.name, p.waitErr)
 	case <-time.After(time.Second):
 		return fmt.Errorf("engine %s does not answer: %w", p.name, err)
 	}
