@@ -26,7 +26,7 @@ type ServerStats struct {
 	Sessions, Refused uint64
 	Connected         bool
 	Messages          uint64
-	Work              uint64
+	Commands          uint64
 }
 
 // Listen fails on this platform.
