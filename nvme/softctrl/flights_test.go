@@ -35,10 +35,12 @@ type slowOp struct {
 
 const refusesNone = softctrl.StorageFlush + 1
 
-func newSlow(t *testing.T) *slowStorage {
+func newSlow(t *testing.T) *slowStorage { return newSlowOf(t, 1<<20) }
+
+func newSlowOf(t *testing.T, size int64) *slowStorage {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	return &slowStorage{Storage: storage(t, 1<<20), rng: rand.New(rand.NewPCG(seed, 0)), refuses: refusesNone}
+	return &slowStorage{Storage: storage(t, size), rng: rand.New(rand.NewPCG(seed, 0)), refuses: refusesNone}
 }
 
 func (s *slowStorage) OpenQueue(int) (softctrl.StorageQueue, error) { return s, nil }
@@ -139,39 +141,61 @@ func TestUnderWay(t *testing.T) {
 	}
 }
 
+// TestUnderWayInBatches tells the host of what has ended before all that it rang for has begun.
+func TestUnderWayInBatches(t *testing.T) {
+	s := newSlow(t)
+	h := slowHost(t, s)
+	s.ended = 1000
+	for range 40 {
+		h.put(1, h.transferOf(spec.CmdWrite, 0, 1, atData))
+	}
+	h.ring(1)
+	require.Equal(t, 16, s.most)
+	require.Len(t, s.under, 40%16)
+	h.tr.Controller().Drain()
+}
+
+// scattered is a transfer of 16 KiB from the middle of a page on, with every other page of the host's memory from an offset.
+func (h *host) scattered(opcode uint8, lba uint64, at, list int) spec.Command {
+	c := h.transferOf(opcode, lba, 32, at+512)
+	c.PRP2 = h.mem.IOVA + uint64(list)
+	for i := range 4 {
+		binary.LittleEndian.PutUint64(h.mem.Bytes[list+8*i:], h.mem.IOVA+uint64(at+(i+1)*8192))
+	}
+	return c
+}
+
 // TestUnderWayInPieces: memory in pieces goes through one piece of the controller's own, and none of that is left in use.
 func TestUnderWayInPieces(t *testing.T) {
 	s := newSlow(t)
 	h := slowHost(t, s)
 	held := dmabuf.Held()
-	cmd := spec.Command{Opcode: spec.CmdWrite, NSID: 1, CDW12: 31, PRP1: h.mem.IOVA + atData + 512, PRP2: h.mem.IOVA + atList}
-	for i := range 4 {
-		binary.LittleEndian.PutUint64(h.mem.Bytes[atList+8*i:], h.mem.IOVA+uint64(atData+(i+1)*8192))
-	}
+	const second = atData + 64<<10
 	for i := range h.mem.Bytes[atData:] {
-		h.mem.Bytes[atData+i] = byte(i / 5)
+		h.mem.Bytes[atData+i] = byte(i / 5 >> (i >> 16))
 	}
-	want := bytes.Clone(h.mem.Bytes[atData:])
-	h.put(1, cmd)
-	h.ring(1)
+	want := bytes.Clone(h.mem.Bytes)
+	both := func(opcode uint8) {
+		h.put(1, h.scattered(opcode, 0, atData, atList))
+		h.put(1, h.scattered(opcode, 100, second, atList+64))
+		h.ring(1)
+		require.Len(t, s.under, 2)
+		require.Len(t, s.under[0].op.Buf, 16<<10)
+	}
+	both(spec.CmdWrite)
 	clear(h.mem.Bytes[atData:]) // what is to be written has been copied
-	require.Len(t, s.under, 1)
-	require.Len(t, s.under[0].op.Buf, 16<<10)
+	require.Len(t, h.finish(s), 2)
+	both(spec.CmdRead)
 	for _, st := range h.finish(s) {
 		require.Equal(t, spec.StatusSuccess, st)
 	}
-	cmd.Opcode = spec.CmdRead
-	h.put(1, cmd)
-	h.ring(1)
-	require.Len(t, h.finish(s), 1)
-	for i := range 5 {
-		from, n := i*8192, 4096
-		if i == 0 {
-			from, n = 512, 3584
-		} else if i == 4 {
-			n = 512
+	for _, at := range []int{atData, second} {
+		require.Equal(t, want[at+512:at+4096], h.mem.Bytes[at+512:at+4096])
+		for i := range 3 {
+			from := at + (i+1)*8192
+			require.Equal(t, want[from:from+4096], h.mem.Bytes[from:from+4096], i)
 		}
-		require.Equal(t, want[from:from+n], h.mem.Bytes[atData+from:][:n], i)
+		require.Equal(t, want[at+4*8192:][:512], h.mem.Bytes[at+4*8192:][:512])
 	}
 	require.NoError(t, h.tr.Controller().Close())
 	require.Equal(t, held, dmabuf.Held())
@@ -281,8 +305,23 @@ func TestUnderWayRefused(t *testing.T) {
 		s.refuses = kind
 		opcode := []uint8{spec.CmdRead, spec.CmdWrite, spec.CmdFlush}[kind]
 		require.True(t, h.io(h.transferOf(opcode, 0, 1, atData)).OK())
+		require.True(t, h.io(h.scattered(opcode, 0, atData, atList)).OK())
 		require.Empty(t, s.under)
 	}
+}
+
+// TestUnderWayTooLarge: what is in pieces and larger than any buffer is carried out at once.
+func TestUnderWayTooLarge(t *testing.T) {
+	const size, piece = 6 << 20, 64 << 10
+	s := newSlowOf(t, size)
+	h := slowHost(t, s)
+	for i := range size / piece {
+		spec.SGL{Address: h.mem.IOVA + atData + uint64(i%2*piece), Length: piece, Type: spec.SGLTypeData}.Put(h.mem.Bytes[atList+i*spec.SGLSize:])
+	}
+	c := h.transferOf(spec.CmdRead, 0, size/512, 0)
+	c.SetSGL(spec.SGL{Address: h.mem.IOVA + atList, Length: size / piece * spec.SGLSize, Type: spec.SGLTypeLastSegment})
+	require.True(t, h.io(c).OK())
+	require.Zero(t, s.most)
 }
 
 // TestNoQueue: a namespace with metadata or zones has none, and one that opens none is an error.

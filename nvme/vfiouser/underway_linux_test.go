@@ -18,7 +18,7 @@ import (
 	"github.com/blobkv/blobkv/nvme/vfiouser/wire"
 )
 
-// patient is queued storage that ends an operation when somebody waits for it, and by itself once hurry is set.
+// patient is queued storage that ends a read when somebody waits for it, and by itself once hurry is set. It takes nothing else.
 type patient struct {
 	softctrl.Storage
 	hurry atomic.Bool
@@ -39,6 +39,9 @@ type patientQueue struct {
 }
 
 func (q *patientQueue) Start(tag int, o softctrl.StorageOp) bool {
+	if o.Kind != softctrl.StorageRead {
+		return false
+	}
 	q.tags, q.ops = append(q.tags, tag), append(q.ops, o)
 	q.s.under.Add(1)
 	return true
@@ -59,12 +62,7 @@ func (q *patientQueue) Poll(wait bool, ended func(int, error)) (n int) {
 func (q *patientQueue) carryOut(o softctrl.StorageOp) (err error) {
 	defer func() { q.s.fault.CompareAndSwap(false, errors.Is(err, memfault.ErrFault)) }()
 	defer memfault.Recover(&err)
-	switch o.Kind {
-	case softctrl.StorageRead:
-		_, err = q.s.ReadAt(o.Buf, o.Offset)
-	case softctrl.StorageWrite:
-		_, err = q.s.WriteAt(o.Buf, o.Offset)
-	}
+	_, err = q.s.ReadAt(o.Buf, o.Offset)
 	return err
 }
 
@@ -172,6 +170,16 @@ func TestShrunkUnderWay(t *testing.T) {
 	next := open(t, v)
 	_, err = next.Load64(0)
 	require.NoError(t, err)
+	v.stop()
+	require.NoError(t, ram.Free())
+}
+
+// TestUnderWayWithoutSharedMemory: memory that is reached by messages is not there for longer than a call, so its commands end at once.
+func TestUnderWayWithoutSharedMemory(t *testing.T) {
+	ram, err := softctrl.NewRAM(softSize, false)
+	require.NoError(t, err)
+	v := serve(t, Soft(softConfig(&patient{Storage: ram})), ServerOptions{})
+	drive(t, func() nvme.Transport { return &farClient{open(t, v)} }, ram, 20)
 	v.stop()
 	require.NoError(t, ram.Free())
 }
