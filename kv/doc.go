@@ -73,8 +73,10 @@
 //
 // The engine treats its log as the one thing that must not fail. A device error other than lack of space that
 // persists through the retries below (a write, a flush, or the sync of the log or the MANIFEST reports an I/O error, or
-// the device is gone) makes it panic with a message that names the error: nothing after it could be promised. Errors
-// of reads, of flushes and of compactions are returned or reported to Options.Logger and counted in Metrics, and the
+// the device is gone) makes it panic with a message that names the error: nothing after it could be promised. Where that
+// happens while one log follows another the program ends with "unlock of unlocked mutex" instead, which is the engine's way
+// (Pebble 2.1, rotateWAL panics without the lock that its callers give back) and cannot be recovered from.
+// Errors of reads, of flushes and of compactions are returned or reported to Options.Logger and counted in Metrics, and the
 // store goes on.
 //
 // # Goroutines
