@@ -204,21 +204,18 @@ func scatter(parts [][]byte, data []byte) {
 	}
 }
 
-// gather copies pieces of memory into one.
-func gather(b []byte, parts [][]byte) {
+// join appends pieces of memory to b.
+func join(b []byte, parts [][]byte) []byte {
 	for _, p := range parts {
-		b = b[copy(b, p):]
+		b = append(b, p...)
 	}
+	return b
 }
 
 // gather copies pieces of memory into one, which is the queue's.
 func (s *scratch) gather(parts [][]byte) []byte {
-	b := s.buf[:0]
-	for _, p := range parts {
-		b = append(b, p...)
-	}
-	s.buf = b
-	return b
+	s.buf = join(s.buf[:0], parts)
+	return s.buf
 }
 
 // fromHost copies n bytes of a command's data.
@@ -227,9 +224,5 @@ func (c *Controller) fromHost(sq *subQueue, cmd *spec.Command, n int) ([]byte, s
 	if !st.OK() {
 		return nil, st
 	}
-	b := make([]byte, 0, n)
-	for _, p := range parts {
-		b = append(b, p...)
-	}
-	return b, spec.StatusSuccess
+	return join(make([]byte, 0, n), parts), spec.StatusSuccess
 }

@@ -61,6 +61,9 @@ func (f *flights) start(sq *subQueue, cmd *spec.Command, o StorageOp, parts [][]
 	if f == nil || !f.c.mem.Lasting() {
 		return false
 	}
+	for len(f.free) == 0 { // first: the host's memory may fault in what this completes
+		f.poll(true)
+	}
 	var bounce []byte
 	if len(parts) == 1 {
 		o.Buf, parts = parts[0], nil
@@ -69,9 +72,6 @@ func (f *flights) start(sq *subQueue, cmd *spec.Command, o StorageOp, parts [][]
 			return false
 		}
 		o.Buf = bounce
-	}
-	for len(f.free) == 0 {
-		f.poll(true)
 	}
 	tag := f.free[len(f.free)-1]
 	if !f.queue.Start(tag, o) {
@@ -109,7 +109,7 @@ func (f *flights) bounce(parts [][]byte, write bool) []byte {
 				f.mem.Put(b)
 			}
 		}()
-		gather(b, parts)
+		join(b[:0], parts)
 		filled = true
 	}
 	return b

@@ -26,6 +26,7 @@ type slowStorage struct {
 	ended   int // operations that may end
 	most    int // operations under way at a time
 	closed  bool
+	faults  bool // the host\'s memory is not there when somebody waits, once
 }
 
 type slowOp struct {
@@ -55,6 +56,10 @@ func (s *slowStorage) Start(tag int, o softctrl.StorageOp) bool {
 }
 
 func (s *slowStorage) Poll(wait bool, ended func(int, error)) (n int) {
+	if wait && s.faults {
+		s.faults = false
+		panic("the host's memory is not there")
+	}
 	for len(s.under) > 0 && (s.ended > 0 || wait && n == 0) {
 		i := s.rng.IntN(len(s.under))
 		o := s.under[i]
@@ -295,6 +300,22 @@ func TestUnderWayIsBounded(t *testing.T) {
 	}
 	require.Equal(t, 256, s.most)
 	h.tr.Controller().Drain()
+}
+
+// TestUnderWayFaults: a fault while a command waits for its turn leaves nothing behind that Close would miss.
+func TestUnderWayFaults(t *testing.T) {
+	s := newSlow(t)
+	h := slowHost(t, s)
+	s.faults = true
+	require.Panics(t, func() {
+		for range 300 {
+			h.put(1, h.scattered(spec.CmdRead, 0, atData, atList))
+			h.ring(1)
+		}
+	})
+	require.Equal(t, 256, s.most)
+	require.NoError(t, h.tr.Controller().Close())
+	require.True(t, s.closed)
 }
 
 // TestUnderWayRefused carries out what the queue does not take.
